@@ -1,0 +1,216 @@
+//! The rules that header sections of requests, responses and trailers share: the shape of each
+//! line, checked on the raw bytes, and what the fields say about the message's framing.
+
+use httparse::Header;
+
+use super::{Framing, Refusal, Version};
+use crate::http::chars;
+use crate::http::head::{Index, Span};
+use crate::http::known::Known;
+
+/// What the fields say about the message and its connection.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    /// The place of the value of the only `Host`.
+    pub(super) host: Option<(usize, usize)>,
+    pub(super) content_length: Option<u64>,
+    pub(super) chunked: bool,
+    /// `Expect` was there: whether it was `100-continue`, once.
+    pub(super) expect_continue: Option<bool>,
+    /// `Upgrade` was there: whether it names only protocols that may be forwarded.
+    upgrade: Option<bool>,
+    close: bool,
+    keep_alive: bool,
+    connection_upgrade: bool,
+}
+
+/// Checks every line of a section that ends `head` and begins at `start`, and hands each field to
+/// `see` with its value's place. `head` ends with the empty line; `headers` lie within it.
+pub(super) fn read_lines(
+    head: &[u8],
+    mut start: usize,
+    headers: &[Header<'_>],
+    mut see: impl FnMut(Known, &[u8], (usize, usize)) -> Result<Keep, Refusal>,
+) -> Result<Index, Refusal> {
+    let mut index = Index::default();
+    let section_end = head.len().saturating_sub(2);
+    let mut following = headers.iter().skip(1);
+    if head.get(section_end..) != Some(b"\r\n") {
+        return Err(Refusal::bad("bare-line-feed"));
+    }
+    for header in headers {
+        let end = following.next().map_or(section_end, |next| place(head, next.name.as_bytes()));
+        let (name_end, value, plain) = check_line(head, (start, end), header)?;
+        let known = Known::of(header.name.as_bytes());
+        if see(known, header.value, value)? == Keep::Yes {
+            let value = Span::new(value.0, value.1);
+            index.note(known, Span::new(start, name_end), value, plain);
+        }
+        start = end;
+    }
+    // Without a field the section is the empty line alone.
+    if start == section_end { Ok(index) } else { Err(Refusal::bad("line-end")) }
+}
+
+/// Whether a field becomes part of the section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keep {
+    Yes,
+    No,
+}
+
+/// Checks that a line is a name, a colon, white space, the value, white space and CR LF, and
+/// nothing else (RFC 9112 §5). Returns the end of the name, the place of the value, and whether
+/// the line is exactly `name: value`.
+fn check_line(
+    head: &[u8],
+    (start, end): (usize, usize),
+    header: &Header<'_>,
+) -> Result<(usize, (usize, usize), bool), Refusal> {
+    let name_end = start + header.name.len();
+    let line_end = end.saturating_sub(2);
+    if head.get(line_end..end) != Some(b"\r\n") {
+        return Err(Refusal::bad("bare-line-feed"));
+    }
+    let value_start =
+        if header.value.is_empty() { name_end + 1 } else { place(head, header.value) };
+    let value_end = value_start + header.value.len();
+    let before = head.get(name_end..value_start);
+    let plain = before == Some(b": ") && value_end == line_end;
+    let well_formed = plain
+        || matches!(before, Some([b':', space @ ..]) if is_white(space))
+            && head.get(value_end..line_end).is_some_and(is_white);
+    if well_formed {
+        Ok((name_end, (value_start, value_end), plain))
+    } else {
+        Err(Refusal::bad("field-line"))
+    }
+}
+
+/// Where a part of `whole` begins within it. The result of a slice from elsewhere fails every
+/// check that follows, because all of them compare bounded slices of `whole`.
+pub(super) fn place(whole: &[u8], part: &[u8]) -> usize {
+    part.as_ptr().addr().wrapping_sub(whole.as_ptr().addr())
+}
+
+impl Facts {
+    /// Notes a field. Fields that frame or route the message may be there once only.
+    pub(super) fn note(
+        &mut self,
+        name: Known,
+        value: &[u8],
+        place: (usize, usize),
+    ) -> Result<(), Refusal> {
+        match name {
+            Known::Host => match self.host.replace(place) {
+                None => Ok(()),
+                Some(_) => Err(Refusal::bad("host-doubled")),
+            },
+            Known::ContentLength => match self.content_length.replace(parse_length(value)?) {
+                None => Ok(()),
+                Some(_) => Err(Refusal::bad("content-length-doubled")),
+            },
+            Known::TransferEncoding => self.note_transfer_encoding(value),
+            Known::Connection => self.note_connection(value),
+            Known::Upgrade => match self.upgrade.replace(check_upgrade(value)?) {
+                None => Ok(()),
+                Some(_) => Err(Refusal::bad("upgrade-doubled")),
+            },
+            Known::Expect => {
+                let only = self.expect_continue.is_none();
+                let known = only && value.eq_ignore_ascii_case(b"100-continue");
+                self.expect_continue = Some(known);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The framing that the fields declare, if they do (RFC 9112 §6.3): at most one of the two
+    /// fields, and no chunks in HTTP/1.0, whose recipients may not know them (§6.1).
+    pub(super) fn framing(&self, version: Version) -> Result<Option<Framing>, Refusal> {
+        match (self.chunked, self.content_length) {
+            (true, Some(_)) => Err(Refusal::bad("length-and-chunked")),
+            (true, None) if version == Version::Http10 => Err(Refusal::bad("chunked-in-http-1.0")),
+            (true, None) => Ok(Some(Framing::Chunked)),
+            (false, Some(length)) => Ok(Some(Framing::Length(length))),
+            (false, None) => Ok(None),
+        }
+    }
+
+    /// Whether another message may follow on the connection (RFC 9112 §9.3). `close` wins.
+    pub(super) fn keep_alive(&self, version: Version) -> bool {
+        !self.close && (version == Version::Http11 || self.keep_alive)
+    }
+
+    /// Whether both `Upgrade` and `Connection: upgrade` are there, in a version that has them
+    /// (RFC 9110 §7.8), for protocols that a gateway may hand on.
+    pub(super) fn upgrade(&self, version: Version) -> bool {
+        version == Version::Http11 && self.connection_upgrade && self.upgrade == Some(true)
+    }
+
+    /// `chunked`, once, in any case, and nothing beside it.
+    fn note_transfer_encoding(&mut self, value: &[u8]) -> Result<(), Refusal> {
+        if value.eq_ignore_ascii_case(b"chunked") && !self.chunked {
+            self.chunked = true;
+            return Ok(());
+        }
+        let chunks = |coding: &&[u8]| coding.eq_ignore_ascii_case(b"chunked");
+        let is_honest = !self.chunked
+            && chars::list(value).all(chars::is_token)
+            && chars::list(value).filter(chunks).count() == 1
+            && chars::list(value).last().is_some_and(|last| chunks(&last));
+        Err(if is_honest { Refusal::CODING } else { Refusal::bad("transfer-encoding") })
+    }
+
+    fn note_connection(&mut self, value: &[u8]) -> Result<(), Refusal> {
+        for option in chars::list(value) {
+            match option.len() {
+                5 if option.eq_ignore_ascii_case(b"close") => self.close = true,
+                10 if option.eq_ignore_ascii_case(b"keep-alive") => self.keep_alive = true,
+                7 if option.eq_ignore_ascii_case(b"upgrade") => self.connection_upgrade = true,
+                _ if chars::is_token(option) => {}
+                _ => return Err(Refusal::bad("connection")),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A decimal number without sign, space or list, below 2^63 so that no recipient overflows.
+fn parse_length(value: &[u8]) -> Result<u64, Refusal> {
+    const LONGEST: usize = 19;
+    const INVALID: Refusal = Refusal::bad("content-length");
+    if value.is_empty() || value.len() > LONGEST {
+        return Err(INVALID);
+    }
+    let mut length = 0_u64;
+    for digit in value {
+        if !digit.is_ascii_digit() {
+            return Err(INVALID);
+        }
+        // 19 digits stay below 2^64.
+        length = length * 10 + u64::from(digit - b'0');
+    }
+    if length > i64::MAX.unsigned_abs() { Err(INVALID) } else { Ok(length) }
+}
+
+/// A list of protocols (RFC 9110 §7.8). False when `h2c` is among them: an upstream that took it
+/// would speak HTTP/2 past the gateway's rules.
+fn check_upgrade(value: &[u8]) -> Result<bool, Refusal> {
+    let mut may_forward = false;
+    for protocol in chars::list(value) {
+        if !protocol.splitn(2, |byte| *byte == b'/').all(chars::is_token) {
+            return Err(Refusal::bad("upgrade"));
+        }
+        if protocol.get(..3).is_some_and(|name| name.eq_ignore_ascii_case(b"h2c")) {
+            return Ok(false);
+        }
+        may_forward = true;
+    }
+    Ok(may_forward)
+}
+
+fn is_white(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| matches!(byte, b' ' | b'\t'))
+}
