@@ -1,0 +1,107 @@
+//! What the end-to-end and interoperability tests need besides Rust: programs from Debian, and a
+//! Python environment with pinned packages.
+
+use std::collections::hash_map::DefaultHasher;
+use std::fmt;
+use std::hash::{Hash as _, Hasher as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context as _;
+
+use crate::steps::run_command;
+use crate::{target, workspace};
+
+/// Programs that must be on the path, and the Debian packages that bring them.
+const PROGRAMS: [(&str, &str); 2] = [("python3", "python3"), ("victoria-metrics", "victoria-metrics")];
+
+/// What is missing, and cannot be installed from here.
+#[derive(Debug)]
+pub(crate) struct Missing(Vec<&'static str>);
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "the tests need these Debian packages:")?;
+        for package in &self.0 {
+            writeln!(f, "  {package}")?;
+        }
+        write!(f, "install them with: sudo apt-get install {}", self.0.join(" "))
+    }
+}
+
+impl std::error::Error for Missing {}
+
+/// Sets everything up; returns the Python environment.
+///
+/// # Errors
+/// [`Missing`] when packages are missing and this user cannot install them.
+pub(crate) fn run() -> anyhow::Result<PathBuf> {
+    install_packages()?;
+    python_environment()
+}
+
+/// Installs the Debian packages whose programs are missing, or says which they are.
+pub(crate) fn install_packages() -> anyhow::Result<()> {
+    let missing = missing_packages();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !nix::unistd::geteuid().is_root() || find_program("apt-get").is_none() {
+        return Err(Missing(missing).into());
+    }
+    println!("installing {}", missing.join(", "));
+    run_command(apt_get().args(["update", "-qq"]))?;
+    let install = ["install", "-qq", "--yes", "--no-install-recommends"];
+    run_command(apt_get().args(install).args(&missing))?;
+    let missing = missing_packages();
+    if missing.is_empty() { Ok(()) } else { Err(Missing(missing).into()) }
+}
+
+/// The environment for the pinned packages: made once for each list of them, below the target
+/// folder, and marked as ready when it is whole.
+pub(crate) fn python_environment() -> anyhow::Result<PathBuf> {
+    let requirements = workspace().join("tests/python/requirements.txt");
+    let list = std::fs::read_to_string(&requirements)
+        .with_context(|| format!("{} cannot be read", requirements.display()))?;
+    let mut hasher = DefaultHasher::new();
+    list.hash(&mut hasher);
+    let venv = target()?.join("venv").join(format!("{:016x}", hasher.finish()));
+    let ready = venv.join("ready");
+    if ready.exists() {
+        return Ok(venv);
+    }
+    println!("making the Python environment {}", venv.display());
+    run_command(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
+    let mut install = Command::new(venv.join("bin/python"));
+    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+    run_command(install.arg("--requirement").arg(&requirements))?;
+    std::fs::write(ready, "")?;
+    Ok(venv)
+}
+
+/// Where a program is on the path.
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
+fn missing_packages() -> Vec<&'static str> {
+    let absent = PROGRAMS.iter().filter(|(program, _)| find_program(program).is_none());
+    let mut packages: Vec<_> = absent.map(|(_, package)| *package).collect();
+    if !python_can_make_environments() {
+        packages.push("python3-venv");
+    }
+    packages
+}
+
+/// Debian's Python leaves the module that fills a new environment to a package of its own.
+fn python_can_make_environments() -> bool {
+    let probe = Command::new("python3").args(["-c", "import venv, ensurepip"]).output();
+    probe.is_ok_and(|done| done.status.success())
+}
+
+fn apt_get() -> Command {
+    let mut command = Command::new("apt-get");
+    command.env("DEBIAN_FRONTEND", "noninteractive").current_dir(Path::new("/"));
+    command
+}

@@ -1,0 +1,93 @@
+//! `cargo xtask test`: every check and test, in the order that says earliest what is wrong.
+//!
+//! Two builds carry all of it: the test profile for clippy's neighbours, the unit tests and the
+//! harness, and the `fast` profile for the binary that the end-to-end tests run.
+
+use std::process::Command;
+
+use crate::setup;
+use crate::steps::{self, Outcome, Step, run_command};
+use crate::{target, workspace};
+
+/// The package of the end-to-end and interoperability tests.
+const END_TO_END: &str = "posthouse-tests";
+
+/// Runs all of it, or only what needs nothing set up.
+pub(crate) fn run(quick: bool) -> anyhow::Result<()> {
+    let nextest = setup::find_program("cargo-nextest").is_some();
+    let mut steps = Vec::new();
+    if !quick {
+        steps.push(Step::needed("Debian packages", || {
+            setup::install_packages().map(|()| Outcome::Done)
+        }));
+        steps.push(Step::needed("Python environment", || {
+            setup::python_environment().map(|_| Outcome::Done)
+        }));
+    }
+    steps.push(Step::new("format", || done(cargo().args(["fmt", "--all", "--check"]))));
+    steps.push(Step::new("clippy", || {
+        let lints = ["--", "--deny", "warnings"];
+        done(locked(cargo().args(["clippy", "--workspace", "--all-targets"])).args(lints))
+    }));
+    steps.push(Step::new("unit tests", move || done(&mut tests(nextest, Part::Unit))));
+    if !quick {
+        steps.push(Step::new("licences and sources", deny));
+        steps.push(Step::needed("the binary", || {
+            done(locked(cargo().args(["build", "--profile", "fast", "--package", "posthouse"])))
+        }));
+        steps.push(Step::new("end-to-end and interoperability tests", move || end_to_end(nextest)));
+    }
+    steps::run(steps)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Unit,
+    EndToEnd,
+}
+
+/// The command that runs one part of the tests. With nextest both parts build the whole workspace
+/// and choose by a filter, so that no dependency is built twice with other features.
+fn tests(nextest: bool, part: Part) -> Command {
+    let mut command = cargo();
+    if nextest {
+        let package = format!("package({END_TO_END})");
+        let filter = if part == Part::Unit { format!("not {package}") } else { package };
+        locked(command.args(["nextest", "run", "--workspace", "--filter-expr", &filter]));
+    } else if part == Part::Unit {
+        locked(command.args(["test", "--workspace", "--exclude", END_TO_END, "--no-fail-fast"]));
+    } else {
+        locked(command.args(["test", "--package", END_TO_END, "--no-fail-fast"]));
+    }
+    command
+}
+
+fn end_to_end(nextest: bool) -> anyhow::Result<Outcome> {
+    let binary = target()?.join("fast/posthouse");
+    let venv = setup::python_environment()?;
+    let mut command = tests(nextest, Part::EndToEnd);
+    done(command.env("POSTHOUSE_BIN", binary).env("POSTHOUSE_VENV", venv))
+}
+
+/// Licences, sources and bans of the dependencies, by `deny.toml`.
+fn deny() -> anyhow::Result<Outcome> {
+    if setup::find_program("cargo-deny").is_none() {
+        return Ok(Outcome::Skipped("cargo-deny is not installed".to_owned()));
+    }
+    done(cargo().args(["deny", "--offline", "check", "bans", "licenses", "sources"]))
+}
+
+fn done(command: &mut Command) -> anyhow::Result<Outcome> {
+    run_command(command).map(|()| Outcome::Done)
+}
+
+fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(workspace());
+    command
+}
+
+/// In continuous integration the committed versions are the ones that count.
+fn locked(command: &mut Command) -> &mut Command {
+    if std::env::var_os("CI").is_some() { command.arg("--locked") } else { command }
+}
