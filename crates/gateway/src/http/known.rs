@@ -115,6 +115,12 @@ impl Known {
         HOP_BY_HOP & self.bit() != 0
     }
 
+    /// Whether recipients act upon the field when they frame or route a message, or decide whom to
+    /// believe about where it comes from.
+    pub(crate) const fn is_trusted(self) -> bool {
+        TRUSTED & self.bit() != 0
+    }
+
     /// One bit of 64, so that a set of names is one word.
     pub(crate) const fn bit(self) -> u64 {
         1 << (self as u8)
@@ -135,6 +141,18 @@ pub(crate) const HOP_BY_HOP: u64 = Known::Connection.bit()
     | Known::ProxyAuthenticate.bit()
     | Known::ProxyAuthorization.bit()
     | Known::Http2Settings.bit();
+
+const TRUSTED: u64 = HOP_BY_HOP
+    | Known::Host.bit()
+    | Known::ContentLength.bit()
+    | Known::Expect.bit()
+    | Known::Forwarded.bit()
+    | Known::XForwardedFor.bit()
+    | Known::XForwardedProto.bit()
+    | Known::XForwardedHost.bit()
+    | Known::XForwardedPort.bit()
+    | Known::XRealIp.bit()
+    | Known::Authorization.bit();
 
 const SHORTEST: usize = 2;
 const LONGEST: usize = 24;

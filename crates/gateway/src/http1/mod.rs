@@ -11,10 +11,11 @@
 //! - how the bytes were cut into reads changes nothing.
 //!
 //! In reading order: [`request`], [`response`] (heads), [`body`] (what follows them), [`encode`]
-//! (what is written), [`refusal`] (what is not let through). `section` holds the rules that
+//! (what is written), [`downgrade`] (what HTTP/2 may bring to it), [`refusal`] (what is not let through). `section` holds the rules that
 //! requests and responses share.
 
 pub mod body;
+pub mod downgrade;
 pub mod encode;
 pub mod refusal;
 pub mod request;
@@ -22,6 +23,7 @@ pub mod response;
 mod section;
 
 pub use body::{BodyDecoder, Decoded};
+pub use downgrade::check_downgrade;
 pub use encode::{encode_chunk_head, encode_last_chunk};
 pub use refusal::Refusal;
 pub use request::{RequestHead, parse_request};

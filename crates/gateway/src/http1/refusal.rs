@@ -77,10 +77,12 @@ pub(crate) fn check_line_ends(head: &[u8]) -> Result<(), Refusal> {
 /// Whether the third word of a request line, or the first of a status line, is an HTTP version.
 fn claims_version(head: &[u8]) -> bool {
     let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
-    let version = line.split(|byte| *byte == b' ').nth(2).unwrap_or_default();
-    [version, line]
-        .iter()
-        .any(|claim| claim.strip_prefix(b"HTTP/").is_some_and(|rest| !rest.is_empty()))
+    let word = |index| line.split(|byte| *byte == b' ').nth(index).unwrap_or_default();
+    let is_version = |word: &[u8]| {
+        let number = word.strip_prefix(b"HTTP/").unwrap_or_default();
+        !number.is_empty() && number.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.')
+    };
+    is_version(word(0)) || is_version(word(2))
 }
 
 /// The first line that begins as no field may, told apart for whoever reads the log.

@@ -2,10 +2,11 @@
 //! line, checked on the raw bytes, and what the fields say about the message's framing.
 
 use httparse::Header;
+use smallvec::SmallVec;
 
 use super::{Framing, Refusal, Version};
 use crate::http::chars;
-use crate::http::head::{Index, Span};
+use crate::http::head::{Fields, Index, Span};
 use crate::http::known::Known;
 
 /// What the fields say about the message and its connection.
@@ -41,7 +42,7 @@ pub(super) fn read_lines(
     for header in headers {
         let end = following.next().map_or(section_end, |next| place(head, next.name.as_bytes()));
         let (name_end, value, plain) = check_line(head, (start, end), header)?;
-        let known = Known::of(header.name.as_bytes());
+        let known = recognise(header.name.as_bytes())?;
         if see(known, header.value, value)? == Keep::Yes {
             let value = Span::new(value.0, value.1);
             index.note(known, Span::new(start, name_end), value, plain);
@@ -50,6 +51,18 @@ pub(super) fn read_lines(
     }
     // Without a field the section is the empty line alone.
     if start == section_end { Ok(index) } else { Err(Refusal::bad("line-end")) }
+}
+
+/// Which name this is. A name with an underscore that would be one of those that frame a message
+/// or say where it comes from, were it a hyphen, is refused: CGI and its heirs read both as one.
+pub(super) fn recognise(name: &[u8]) -> Result<Known, Refusal> {
+    let known = Known::of(name);
+    if known != Known::Other || memchr::memchr(b'_', name).is_none() {
+        return Ok(known);
+    }
+    let hyphens = |byte: &u8| if *byte == b'_' { b'-' } else { *byte };
+    let meant: SmallVec<[u8; 32]> = name.iter().map(hyphens).collect();
+    if Known::of(&meant).is_trusted() { Err(Refusal::bad("disguised-name")) } else { Ok(known) }
 }
 
 /// Whether a field becomes part of the section.
@@ -71,6 +84,9 @@ fn check_line(
     let line_end = end.saturating_sub(2);
     if head.get(line_end..end) != Some(b"\r\n") {
         return Err(Refusal::bad("bare-line-feed"));
+    }
+    if place(head, header.name.as_bytes()) != start {
+        return Err(Refusal::bad("field-line"));
     }
     let value_start =
         if header.value.is_empty() { name_end + 1 } else { place(head, header.value) };
@@ -94,6 +110,15 @@ pub(super) fn place(whole: &[u8], part: &[u8]) -> usize {
 }
 
 impl Facts {
+    /// What a section of HTTP/2 says, under the same rules.
+    pub(super) fn of(fields: &Fields) -> Result<Self, Refusal> {
+        let mut facts = Self::default();
+        for (_, name, value) in fields.iter() {
+            facts.note(recognise(name)?, value, (0, value.len()))?;
+        }
+        Ok(facts)
+    }
+
     /// Notes a field. Fields that frame or route the message may be there once only.
     pub(super) fn note(
         &mut self,
