@@ -111,7 +111,8 @@ pub async fn send_json(
     Ok(answer)
 }
 
-/// Registers an instance over the Consul API, passing without a check.
+/// Registers an instance over the Consul API. It has a check that passes for longer than any test
+/// lasts: watchers of Consul learn of an instance by its check.
 ///
 /// # Errors
 /// When the registry cannot be reached or refuses it.
@@ -124,6 +125,7 @@ pub async fn register(
     let entry = serde_json::json!({
         "ID": id, "Name": service,
         "Address": instance.ip().to_string(), "Port": instance.port(),
+        "Check": { "TTL": "1h", "Status": "passing" },
     });
     send_json(registry, Method::PUT, "/v1/agent/service/register", &entry).await.map(|_| ())
 }

@@ -9,6 +9,7 @@
 //! Everything here panics when something is wrong: it is the test that fails.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 pub mod backend;
 pub mod client;
@@ -35,9 +36,26 @@ pub fn target() -> PathBuf {
     this.ancestors().nth(3).expect("a test runs from TARGET/PROFILE/deps").to_owned()
 }
 
-/// A loopback port that was free a moment ago, for programs that cannot take port 0.
+/// A free loopback port for programs that cannot take port 0. It lies below the range that the
+/// system hands out by itself, in a block of this process's own, so that neither a connection nor
+/// a test that runs at the same time takes it before the program does.
 #[must_use]
 pub fn free_port() -> u16 {
-    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    socket.local_addr().expect("it is bound").port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let block = std::process::id().wrapping_mul(PORTS_A_PROCESS);
+    for _ in 0..PORTS.len() {
+        let place = block.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(place % u32::from(PORTS.end - PORTS.start)).expect("it fits");
+        let port = PORTS.start + port;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port of {PORTS:?} is free");
 }
+
+/// Where [`free_port`] looks.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// How far apart the blocks of two processes are.
+const PORTS_A_PROCESS: u32 = 16;

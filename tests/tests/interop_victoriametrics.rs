@@ -37,6 +37,11 @@ scrape_configs:
     (address, Program::start("victoria-metrics", command, house.folder()))
 }
 
+/// A service that has counted seven orders.
+async fn metrics_source() -> Backend {
+    Backend::answering(|_| http::Response::new("shop_orders_total 7\n".into())).await
+}
+
 /// Waits until the scraped targets are exactly these instances, all up.
 async fn scrapes(victoria: SocketAddr, expected: &[&str]) {
     eventually(&format!("VictoriaMetrics to scrape {expected:?}"), || async {
@@ -54,8 +59,7 @@ async fn scrapes(victoria: SocketAddr, expected: &[&str]) {
 #[tokio::test]
 async fn victoriametrics_scrapes_what_is_registered() {
     let house = House::start("registry: { address: 127.0.0.1:0 }").await;
-    let source = Backend::answering(|_| http::Response::new("shop_orders_total 7\n".into())).await;
-    let other = Backend::named("other_up 1\n").await;
+    let (source, other) = (metrics_source().await, metrics_source().await);
     let registry = house.registry();
     client::register(registry, "metrics-source", "source-1", source.address())
         .await

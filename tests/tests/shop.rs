@@ -1,0 +1,152 @@
+//! The sample shop as the demo runs it: instances in processes of their own, found through the
+//! registry, called through the gateway.
+
+use std::collections::BTreeSet;
+
+use http::{Method, StatusCode};
+use posthouse_tests::backend::Backend;
+use posthouse_tests::house::command_in;
+use posthouse_tests::program::{Program, output_of};
+use posthouse_tests::wait::ensure;
+use posthouse_tests::{House, client, eventually, python, workspace};
+use serde_json::{Value, json};
+
+const CONFIG: &str = "
+listeners: [ { address: 127.0.0.1:0, names: true } ]
+registry: { address: 127.0.0.1:0 }
+routes:
+  - match: { path: \"/shop.v1.UserService/{*method}\" }
+    service: users
+  - match: { path: \"/api/v1/users/{*rest}\" }
+    service: users
+  - match: { path: /api/v1/users }
+    service: users
+  - match: { path: /api/v1/orders }
+    service: orders
+";
+
+/// Starts an instance and waits until the registry has it as healthy.
+async fn start(house: &House, service: &str, instance: &str) -> Program {
+    let mut command = command_in(house.folder());
+    command.args(["demo-service", service, "--instance", instance, "--address", "127.0.0.1:0"]);
+    command.args(["--database", &format!("{service}.db")]);
+    command.args(["--registry", &house.registry().to_string()]);
+    command.args(["--gateway", &house.gateway().to_string()]);
+    let running = Program::start(instance, command, house.folder());
+    eventually(&format!("{instance} to be passing"), || async {
+        let ids = passing(house, service).await?;
+        ensure(ids.contains(instance), || format!("passing: {ids:?}"))
+    })
+    .await;
+    running
+}
+
+async fn passing(house: &House, service: &str) -> Result<BTreeSet<String>, String> {
+    let path = format!("/v1/health/service/{service}?passing");
+    let found = client::get_json(house.registry(), &path).await;
+    let found = found.map_err(|error| error.to_string())?;
+    let entries = found.as_array().into_iter().flatten();
+    Ok(entries.filter_map(|entry| entry["Service"]["ID"].as_str()).map(str::to_owned).collect())
+}
+
+/// Calls `GET path` until the answers have come from exactly these instances.
+async fn answered_by(house: &House, path: &str, expected: &[&str]) {
+    eventually(&format!("{path} to be answered by {expected:?}"), || async {
+        let mut seen = BTreeSet::new();
+        for _ in 0..8 {
+            let answer = client::get(house.gateway(), "shop.example", path).await;
+            let answer = answer.map_err(|error| error.to_string())?;
+            let instance = answer.headers().get("x-shop-instance");
+            let instance = instance.map_or(&b"none"[..], |value| value.as_bytes());
+            seen.insert(String::from_utf8_lossy(instance).into_owned());
+        }
+        ensure(seen.iter().eq(expected), || format!("{seen:?}"))
+    })
+    .await;
+}
+
+async fn post(house: &House, path: &str, body: &Value) -> (StatusCode, Value) {
+    let mut request = client::request(Method::POST, "shop.example", path, body.to_string());
+    let json = http::HeaderValue::from_static("application/json");
+    request.headers_mut().insert(http::header::CONTENT_TYPE, json);
+    let answer = client::send(house.gateway(), request).await.expect("an answer");
+    (answer.status(), serde_json::from_slice(answer.body()).unwrap_or(Value::Null))
+}
+
+#[tokio::test]
+async fn calls_are_shared_and_an_instance_that_stops_is_left_out() {
+    let house = House::start(CONFIG).await;
+    let mut first = start(&house, "users", "users-1").await;
+    let _second = start(&house, "users", "users-2").await;
+    answered_by(&house, "/api/v1/users/1", &["users-1", "users-2"]).await;
+
+    assert!(first.stop().await.success());
+    let left = BTreeSet::from(["users-2".to_owned()]);
+    assert_eq!(passing(&house, "users").await, Ok(left));
+    answered_by(&house, "/api/v1/users/1", &["users-2"]).await;
+}
+
+#[tokio::test]
+async fn an_order_finds_its_user_by_name_through_the_gateway() {
+    let house = House::start(CONFIG).await;
+    let _users = start(&house, "users", "users-1").await;
+    let _orders = start(&house, "orders", "orders-1").await;
+    answered_by(&house, "/api/v1/users/1", &["users-1"]).await;
+    answered_by(&house, "/api/v1/orders", &["orders-1"]).await;
+
+    let (status, order) =
+        post(&house, "/api/v1/orders", &json!({"user_id": 1, "item": "tea"})).await;
+    assert_eq!((status, &order["user_name"]), (StatusCode::CREATED, &json!("Alice")), "{order}");
+    let (status, refused) =
+        post(&house, "/api/v1/orders", &json!({"user_id": 99, "item": "tea"})).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(refused["fields"]["user_id"], "there is no user 99");
+}
+
+#[tokio::test]
+async fn an_order_and_the_call_it_makes_are_one_trace() {
+    let house = House::start(CONFIG).await;
+    // In the users' place, so that the call can be looked at.
+    let users = Backend::answering(|_| {
+        http::Response::new(r#"{"id":1,"name":"Alice","email":"alice@shop.example"}"#.into())
+    })
+    .await;
+    client::register(house.registry(), "users", "users-x", users.address())
+        .await
+        .expect("a registration");
+    let _orders = start(&house, "orders", "orders-1").await;
+    answered_by(&house, "/api/v1/orders", &["orders-1"]).await;
+
+    let body = json!({"user_id": 1, "item": "tea"}).to_string();
+    let mut request = client::request(Method::POST, "shop.example", "/api/v1/orders", body);
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let parent = format!("00-{trace}-00f067aa0ba902b7-01").parse().expect("a header");
+    request.headers_mut().insert("traceparent", parent);
+    let json = http::HeaderValue::from_static("application/json");
+    request.headers_mut().insert(http::header::CONTENT_TYPE, json);
+    let answer = client::send(house.gateway(), request).await.expect("an answer");
+    assert_eq!(answer.status(), StatusCode::CREATED);
+    let [asked] = &users.seen()[..] else { panic!("one call, not {}", users.requests()) };
+    assert_eq!(asked.uri.path(), "/api/v1/users/1");
+    let begins = format!("00-{trace}-");
+    assert!(asked.header("traceparent").starts_with(&begins), "{:?}", asked.headers);
+}
+
+#[tokio::test]
+async fn users_answer_grpc_on_the_same_port() {
+    let house = House::start(CONFIG).await;
+    let _users = start(&house, "users", "users-1").await;
+    answered_by(&house, "/api/v1/users/1", &["users-1"]).await;
+    let added = 120;
+    for number in 0..added {
+        let user = json!({ "name": "More", "email": format!("more-{number}@shop.example") });
+        assert_eq!(post(&house, "/api/v1/users", &user).await.0, StatusCode::CREATED);
+    }
+
+    let proto = workspace().join("examples/shop/proto/shop/v1/users.proto");
+    python::generate_stubs(&proto, house.folder()).await;
+    let script = workspace().join("tests/python/shop_calls.py");
+    let mut command = python::script(&script, house.folder(), house.folder());
+    command.arg(house.gateway().to_string()).arg(added.to_string());
+    assert_eq!(output_of(command).await, "ok\n");
+}
