@@ -16,7 +16,7 @@ listeners: [ { address: 127.0.0.1:0, names: true } ]
 registry: { address: 127.0.0.1:0 }
 routes:
   - match: { path: \"/shop.v1.UserService/{*method}\" }
-    service: users
+    service: users-grpc
   - match: { path: \"/api/v1/users/{*rest}\" }
     service: users
   - match: { path: /api/v1/users }
@@ -137,6 +137,11 @@ async fn users_answer_grpc_on_the_same_port() {
     let house = House::start(CONFIG).await;
     let _users = start(&house, "users", "users-1").await;
     answered_by(&house, "/api/v1/users/1", &["users-1"]).await;
+    eventually("its gRPC side to be passing", || async {
+        let ids = passing(&house, "users-grpc").await?;
+        ensure(ids.contains("users-1-grpc"), || format!("passing: {ids:?}"))
+    })
+    .await;
     let added = 120;
     for number in 0..added {
         let user = json!({ "name": "More", "email": format!("more-{number}@shop.example") });

@@ -23,20 +23,19 @@ pub(crate) struct Entry {
     pub(crate) service: &'static str,
     pub(crate) instance: String,
     pub(crate) address: SocketAddr,
-    /// Whether it speaks gRPC on the same port.
-    pub(crate) grpc: bool,
+    /// What the gateway is to speak to it.
+    pub(crate) protocol: &'static str,
 }
 
 impl Entry {
     fn to_json(&self) -> Value {
-        let tags = if self.grpc { vec!["shop", "grpc"] } else { vec!["shop"] };
         json!({
             "ID": self.instance,
             "Name": self.service,
             "Address": self.address.ip().to_string(),
             "Port": self.address.port(),
-            "Tags": tags,
-            "Meta": { "protocol": "http", "version": env!("CARGO_PKG_VERSION") },
+            "Tags": ["shop"],
+            "Meta": { "protocol": self.protocol, "version": env!("CARGO_PKG_VERSION") },
             "Check": {
                 "HTTP": format!("http://{}/healthz", self.address),
                 "Interval": "1s",
@@ -58,25 +57,33 @@ impl Directory {
         Self { client, registry }
     }
 
-    /// Registers the instance. A registry that is still starting is waited for; one that says no
+    /// Registers the entries. A registry that is still starting is waited for; one that says no
     /// is believed.
-    pub(crate) async fn register(&self, entry: &Entry) -> anyhow::Result<()> {
-        let body = Bytes::from(entry.to_json().to_string());
+    pub(crate) async fn register(&self, entries: &[Entry]) -> anyhow::Result<()> {
         let deadline = Instant::now() + PATIENCE;
-        loop {
-            match self.put("agent/service/register", body.clone()).await {
-                Err(Refusal::Unreachable(_)) if Instant::now() < deadline => {
-                    tokio::time::sleep(PAUSE).await;
+        for entry in entries {
+            let body = Bytes::from(entry.to_json().to_string());
+            loop {
+                match self.put("agent/service/register", body.clone()).await {
+                    Err(Refusal::Unreachable(_)) if Instant::now() < deadline => {
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                    other => break other.map_err(Refusal::into_error)?,
                 }
-                other => return other.map_err(Refusal::into_error),
             }
         }
+        Ok(())
     }
 
-    /// Takes the instance out.
-    pub(crate) async fn deregister(&self, instance: &str) -> anyhow::Result<()> {
-        let path = format!("agent/service/deregister/{instance}");
-        self.put(&path, Bytes::new()).await.map_err(Refusal::into_error)
+    /// Takes the entries out: all of them are tried, the first failure is returned.
+    pub(crate) async fn deregister(&self, entries: &[Entry]) -> anyhow::Result<()> {
+        let mut result = Ok(());
+        for entry in entries {
+            let path = format!("agent/service/deregister/{}", entry.instance);
+            let done = self.put(&path, Bytes::new()).await.map_err(Refusal::into_error);
+            result = result.and(done);
+        }
+        result
     }
 
     async fn put(&self, path: &str, body: Bytes) -> Result<(), Refusal> {

@@ -27,6 +27,9 @@ mod users;
 /// The answer header that names the instance, so that balancing can be seen.
 const INSTANCE_HEADER: &str = "x-shop-instance";
 
+/// The name under which the gRPC side of `users` is registered.
+const GRPC_NAME: &str = "users-grpc";
+
 /// How long an instance that has left the registry goes on serving those who have not heard yet.
 const LEAVING: Duration = Duration::from_millis(300);
 
@@ -36,7 +39,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// Which of the shop's services to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
-    /// Users, over HTTP and gRPC, and the greeting.
+    /// Users, over HTTP and gRPC, and the greeting. The gRPC side is registered as `users-grpc`.
     Users,
     /// Orders; each asks `users` through the gateway.
     Orders,
@@ -94,15 +97,10 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     });
     let mut serving = tokio::spawn(async move { serving.await });
 
-    let entry = directory::Entry {
-        service: options.service.name(),
-        instance: options.instance.clone(),
-        address,
-        grpc: options.service == Service::Users,
-    };
+    let entries = entries(&options, address);
     let directory = directory::Directory::new(client, options.registry.clone());
     tokio::select! {
-        registered = directory.register(&entry) => registered?,
+        registered = directory.register(&entries) => registered?,
         () = stop.received() => return Ok(()),
     }
     tracing::info!(instance = %options.instance, %address, "serving");
@@ -111,7 +109,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         ended = &mut serving => return Ok(ended??),
         () = stop.received() => {}
     }
-    if let Err(error) = directory.deregister(&options.instance).await {
+    if let Err(error) = directory.deregister(&entries).await {
         tracing::warn!(instance = %options.instance, "could not deregister: {error:#}");
     }
     tokio::time::sleep(LEAVING).await;
@@ -119,6 +117,27 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     match tokio::time::timeout(DRAIN, serving).await {
         Ok(ended) => Ok(ended??),
         Err(_deadline) => Ok(()),
+    }
+}
+
+/// What is registered: the service, and for `users` its gRPC side under a name of its own, since
+/// the gateway speaks one protocol to a service and both are on one port.
+fn entries(options: &Options, address: SocketAddr) -> Vec<directory::Entry> {
+    let main = directory::Entry {
+        service: options.service.name(),
+        instance: options.instance.clone(),
+        address,
+        protocol: "http",
+    };
+    let grpc = || directory::Entry {
+        service: GRPC_NAME,
+        instance: format!("{}-grpc", options.instance),
+        address,
+        protocol: "grpc",
+    };
+    match options.service {
+        Service::Users => vec![main, grpc()],
+        Service::Orders => vec![main],
     }
 }
 
