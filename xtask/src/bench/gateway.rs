@@ -1,0 +1,314 @@
+//! The comparison: every proxy does every case in turn, round by round, so that whatever else the
+//! machine does meets all of them alike. A proxy starts afresh for each measurement, alone on its core.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::install::{self, Source};
+use super::load::{self, Generators};
+use super::machine::{self, Machine};
+use super::peers::{self, Place, Proxy};
+use super::process::raise_descriptor_limit;
+use super::report::{self, Table};
+use super::stats::median;
+use super::work::Case;
+
+/// Connections are open and caches filled after this much load.
+const WARM_UP_SECONDS: u32 = 2;
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Measurements of each proxy in each case; tables show medians.
+    #[arg(long, default_value_t = 5)]
+    rounds: u32,
+    /// Length of one measurement.
+    #[arg(long, default_value_t = 5)]
+    seconds: u32,
+    /// Proxies to measure, separated by commas.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Proxy>,
+    /// Cases to measure, separated by commas.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    case: Vec<Case>,
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    output: Format,
+    /// Install what is missing (apt-get as root, pip into target/venv-bench).
+    #[arg(long)]
+    install: bool,
+    /// Put the tables into BENCHMARKS.md.
+    #[arg(long, conflicts_with_all = ["only", "case"])]
+    write: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+/// One measurement, or the median of several.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Figures {
+    cpu_us_per_request: f64,
+    user_us_per_request: f64,
+    system_us_per_request: f64,
+    requests_per_second: f64,
+    p50_ms: f64,
+    p99_ms: f64,
+    idle_mib: f64,
+    loaded_mib: f64,
+    /// How much of its core the proxy used: well below 1, the load was the limit of requests/s.
+    core_share: f64,
+}
+
+#[derive(Serialize)]
+struct Outcome {
+    proxy: Proxy,
+    /// None when no round succeeded.
+    median: Option<Figures>,
+    rounds: Vec<Figures>,
+    errors: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Report {
+    machine: Machine,
+    versions: BTreeMap<&'static str, String>,
+    seconds: u32,
+    rounds: u32,
+    cases: Vec<(String, Vec<Outcome>)>,
+}
+
+/// What all measurements of a run share.
+struct Bench {
+    root: PathBuf,
+    folder: PathBuf,
+    proxy_core: usize,
+    proxies: Vec<(Proxy, PathBuf)>,
+    nginx: PathBuf,
+    bench_load: PathBuf,
+    generators: Generators,
+}
+
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    ensure!(options.rounds > 0 && options.seconds > 0, "rounds and seconds are above 0");
+    raise_descriptor_limit()?;
+    let bench = Bench::prepare(options)?;
+    let chosen = |case: &Case| options.case.is_empty() || options.case.contains(case);
+    let mut cases = Vec::new();
+    for case in Case::value_variants().iter().copied().filter(chosen) {
+        cases.push((case, bench.compare(case, options)?));
+    }
+    let failed = cases.iter().flat_map(|(_, outcomes)| outcomes).any(|o| !o.errors.is_empty());
+    let (machine, versions) = (Machine::here(&bench.root), bench.versions());
+    let text = describe(&machine, &versions, options, &cases);
+    match options.output {
+        Format::Text => print!("{text}"),
+        Format::Json => {
+            let cases = cases.into_iter().map(|(case, outcomes)| (case.name(), outcomes)).collect();
+            let (seconds, rounds) = (options.seconds, options.rounds);
+            let report = Report { machine, versions, seconds, rounds, cases };
+            println!("{}", serde_json::to_string_pretty(&report)?);
+        }
+    }
+    ensure!(!failed, "some measurements failed (see above)");
+    if options.write {
+        report::write_section(&bench.root, "gateway", &text)?;
+    }
+    Ok(())
+}
+
+impl Bench {
+    fn prepare(options: &Options) -> anyhow::Result<Self> {
+        let root = super::root()?;
+        let (proxy_core, core) = machine::two_cores()?;
+        let folder = super::fresh_folder(&root, "gateway")?;
+        let need = |program, package| {
+            install::require(&root, program, Source::Debian { package }, options.install)
+        };
+        let generators = Generators {
+            wrk: need("wrk", "wrk")?,
+            h2load: need("h2load", "nghttp2-client")?,
+            script: load::script(&root),
+            folder: folder.clone(),
+            core,
+        };
+        let nginx = need("nginx", "nginx")?;
+        let bench_load = install::build(&root, "posthouse-bench-load", "bench-load")?;
+        super::certificate(&bench_load, &folder)?;
+        let chosen = |proxy: &Proxy| options.only.is_empty() || options.only.contains(proxy);
+        let mut proxies = Vec::new();
+        for proxy in Proxy::value_variants().iter().copied().filter(chosen) {
+            match proxy.program(&root, options.install) {
+                Ok(program) => proxies.push((proxy, program)),
+                Err(error) if proxy == Proxy::Posthouse => return Err(error),
+                Err(error) => eprintln!("skipping {}: {error:#}", proxy.name()),
+            }
+        }
+        ensure!(!proxies.is_empty(), "no proxy to measure");
+        Ok(Self { root, folder, proxy_core, proxies, nginx, bench_load, generators })
+    }
+
+    fn versions(&self) -> BTreeMap<&'static str, String> {
+        let proxies = self.proxies.iter();
+        let mut versions: BTreeMap<_, _> =
+            proxies.map(|(proxy, program)| (proxy.name(), proxy.version(program))).collect();
+        versions.insert("wrk", machine::version(&self.generators.wrk, "-v"));
+        versions.insert("h2load", machine::version(&self.generators.h2load, "--version"));
+        versions
+    }
+
+    /// All rounds of one case. A proxy that fails is said and does not stop the others.
+    fn compare(&self, case: Case, options: &Options) -> anyhow::Result<Vec<Outcome>> {
+        let port = peers::free_address()?.port();
+        let place =
+            Place { root: &self.root, folder: &self.folder, core: Some(self.generators.core) };
+        let work = case.work(port);
+        let _backend = peers::start_backend(&work, &self.nginx, &self.bench_load, &place)
+            .context("the backend")?;
+        let empty = |&(proxy, _): &(Proxy, PathBuf)| Outcome {
+            proxy,
+            median: None,
+            rounds: Vec::new(),
+            errors: Vec::new(),
+        };
+        let mut outcomes: Vec<Outcome> = self.proxies.iter().map(empty).collect();
+        for round in 1..=options.rounds {
+            for ((proxy, program), outcome) in self.proxies.iter().zip(&mut outcomes) {
+                let what = format!("{} {round}/{} {}", case.name(), options.rounds, proxy.name());
+                match self.measure(*proxy, program, case, port, options.seconds) {
+                    Ok(figures) => {
+                        eprintln!("{what}: {:.1} µs/request", figures.cpu_us_per_request);
+                        outcome.rounds.push(figures);
+                    }
+                    Err(error) => {
+                        eprintln!("{what}: {error:#}");
+                        outcome.errors.push(format!("{error:#}"));
+                    }
+                }
+            }
+        }
+        for outcome in &mut outcomes {
+            outcome.median = Figures::median(&outcome.rounds);
+        }
+        Ok(outcomes)
+    }
+
+    fn measure(
+        &self,
+        proxy: Proxy,
+        program: &Path,
+        case: Case,
+        port: u16,
+        seconds: u32,
+    ) -> anyhow::Result<Figures> {
+        let place = Place { root: &self.root, folder: &self.folder, core: Some(self.proxy_core) };
+        let running = proxy.start(program, None, &case.work(port), &place)?;
+        let idle = running.group.wait_idle()?;
+        let load = case.load();
+        let run = |seconds| self.generators.run(&load, running.http, running.tls, seconds);
+        run(WARM_UP_SECONDS).context("warm-up")?;
+        let before = running.group.usage()?;
+        let begun = std::time::Instant::now();
+        let sample = run(seconds)?;
+        let after = running.group.usage()?;
+        let elapsed = begun.elapsed().as_secs_f64();
+        let requests = super::float(sample.requests);
+        let per_request = |seconds: f64| seconds * 1e6 / requests;
+        let mib = |kib: u64| super::float(kib) / 1024.0;
+        let cpu_seconds = after.cpu_seconds() - before.cpu_seconds();
+        Ok(Figures {
+            cpu_us_per_request: per_request(cpu_seconds),
+            user_us_per_request: per_request(after.user_seconds - before.user_seconds),
+            system_us_per_request: per_request(after.system_seconds - before.system_seconds),
+            requests_per_second: requests * 1e6 / sample.microseconds,
+            p50_ms: super::milliseconds(sample.p50_us),
+            p99_ms: super::milliseconds(sample.p99_us),
+            idle_mib: mib(idle.resident_kib),
+            loaded_mib: mib(after.resident_kib),
+            core_share: cpu_seconds / elapsed,
+        })
+    }
+}
+
+impl Figures {
+    /// Each figure's own median.
+    fn median(rounds: &[Self]) -> Option<Self> {
+        if rounds.is_empty() {
+            return None;
+        }
+        let of = |figure: fn(&Self) -> f64| median(rounds.iter().map(figure).collect());
+        Some(Self {
+            cpu_us_per_request: of(|f| f.cpu_us_per_request),
+            user_us_per_request: of(|f| f.user_us_per_request),
+            system_us_per_request: of(|f| f.system_us_per_request),
+            requests_per_second: of(|f| f.requests_per_second),
+            p50_ms: of(|f| f.p50_ms),
+            p99_ms: of(|f| f.p99_ms),
+            idle_mib: of(|f| f.idle_mib),
+            loaded_mib: of(|f| f.loaded_mib),
+            core_share: of(|f| f.core_share),
+        })
+    }
+}
+
+fn describe(
+    machine: &Machine,
+    versions: &BTreeMap<&'static str, String>,
+    options: &Options,
+    cases: &[(Case, Vec<Outcome>)],
+) -> String {
+    let versions: Vec<String> =
+        versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
+    let mut text = format!(
+        "Machine: {machine}.\\\nVersions: {}.\\\nMedians of {} interleaved rounds of {} s, {} requests in flight.\n",
+        versions.join(", "),
+        options.rounds,
+        options.seconds,
+        load::CONCURRENT,
+    );
+    for (case, outcomes) in cases {
+        text.push_str(&format!("\n### {}\n\n{}", case.title(), table(outcomes)));
+    }
+    text
+}
+
+fn table(outcomes: &[Outcome]) -> Table {
+    let mut table = Table::new(&[
+        "proxy",
+        "CPU µs/request",
+        "user + system",
+        "× Posthouse",
+        "requests/s",
+        "p50 ms",
+        "p99 ms",
+        "MiB idle",
+        "MiB loaded",
+        "of its core",
+    ]);
+    let ours = outcomes.iter().find(|outcome| outcome.proxy == Proxy::Posthouse);
+    let ours = ours.and_then(|outcome| outcome.median).map(|median| median.cpu_us_per_request);
+    for outcome in outcomes {
+        let mut cells = vec![outcome.proxy.name().to_owned()];
+        match outcome.median {
+            None => cells.extend(std::iter::repeat_n("failed".to_owned(), 9)),
+            Some(f) => cells.extend([
+                format!("{:.1}", f.cpu_us_per_request),
+                format!("{:.1} + {:.1}", f.user_us_per_request, f.system_us_per_request),
+                ours.map_or("-".to_owned(), |ours| format!("{:.2}", f.cpu_us_per_request / ours)),
+                format!("{:.0}", f.requests_per_second),
+                format!("{:.2}", f.p50_ms),
+                format!("{:.2}", f.p99_ms),
+                format!("{:.1}", f.idle_mib),
+                format!("{:.1}", f.loaded_mib),
+                format!("{:.0} %", f.core_share * 100.0),
+            ]),
+        }
+        table.row(cells);
+    }
+    table
+}
