@@ -33,11 +33,11 @@ Connection: keep-alive\r\n\r\n";
 
 const CHUNKS: &[u8] = b"1b\r\n{\"id\":42,\"name\":\"Alice B.\"}\r\n0\r\n\r\n";
 
-const ROUNDS: u32 = 10_000;
+const ROUNDS: u32 = 2_000;
 
 fn main() {
     let once = std::env::args().any(|argument| argument == "once");
-    let repeats = if once { 1 } else { 50 };
+    let repeats = if once { 5 } else { 500 };
     let limits = Limits::default();
     println!("request of {} bytes, 8 fields", REQUEST.len());
     measure("copy into the read buffer only", repeats, REQUEST, |buf| {

@@ -16,6 +16,8 @@ pub use super::known::Known;
 
 /// Fields kept in place before the index moves to the heap.
 const INLINE: usize = 24;
+/// Bytes for added lines: what a gateway adds to a request fits without growing again.
+const FIRST_EXTRA: usize = 512;
 
 /// A header section, or a trailer section: fields in the order of arrival, names in any case.
 #[derive(Clone, Debug, Default)]
@@ -35,7 +37,7 @@ pub(crate) struct Span {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Field {
+struct Field {
     name: Span,
     value: Span,
     known: Known,
@@ -64,9 +66,16 @@ impl Fields {
         Self::default()
     }
 
-    /// A section over received bytes and the index of what was found in them.
-    pub(crate) fn over(raw: Bytes, index: Index) -> Self {
-        Self { raw, extra: Vec::new(), fields: index.fields, present: index.present }
+    /// Notes a field by its places in bytes that [`Fields::settle`] hands over afterwards. Two steps
+    /// because the places are found while the read buffer is borrowed.
+    pub(crate) fn note(&mut self, known: Known, name: Span, value: Span, plain: bool) {
+        self.present |= known.bit();
+        self.fields.push(Field { name, value, known, source: Source::Raw, plain });
+    }
+
+    /// The received bytes that the noted places are in.
+    pub(crate) fn settle(&mut self, raw: Bytes) {
+        self.raw = raw;
     }
 
     /// How many field lines there are.
@@ -276,6 +285,9 @@ impl Fields {
     }
 
     fn push(&mut self, known: Known, name: &[u8], value: &[u8]) {
+        if self.extra.capacity() == 0 {
+            self.extra.reserve(FIRST_EXTRA);
+        }
         let start = self.extra.len();
         put_line(&mut self.extra, name, value);
         let name = Span::new(start, start + name.len());
@@ -298,30 +310,6 @@ impl Fields {
             Source::Raw => &self.raw,
             Source::Extra => &self.extra,
         }
-    }
-}
-
-/// The places of the fields in a section whose bytes are still borrowed from a read buffer.
-#[derive(Debug, Default)]
-pub(crate) struct Index {
-    fields: SmallVec<[Field; INLINE]>,
-    present: u64,
-}
-
-impl Index {
-    /// Notes a field by its places in the section.
-    pub(crate) fn note(&mut self, known: Known, name: Span, value: Span, plain: bool) {
-        self.present |= known.bit();
-        self.fields.push(Field { name, value, known, source: Source::Raw, plain });
-    }
-
-    /// Forgets the fields of a name.
-    pub(crate) fn forget(&mut self, name: Known) {
-        self.fields.retain(|field| field.known != name);
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.fields.is_empty()
     }
 }
 

@@ -1,8 +1,8 @@
 //! The field names that a gateway acts upon, as one byte each.
 //!
 //! A name is looked up once, when its line is parsed; everything after that compares bytes of one
-//! kind. The lookup hashes the length and three bytes into a table that is built, and checked to
-//! have no collision, when the crate is compiled.
+//! kind. The lookup reads a name as three words, hashes two of them into a table that is built, and
+//! checked to have no collision, when the crate is compiled, and compares words, not bytes.
 
 use http::HeaderName;
 
@@ -94,12 +94,14 @@ impl Known {
         if !(SHORTEST..=LONGEST).contains(&name.len()) {
             return Self::Other;
         }
-        let known = TABLE[slot(name)];
-        if NAMES[known as usize].as_bytes().eq_ignore_ascii_case(name) {
-            known
-        } else {
-            Self::Other
-        }
+        let words = words(name);
+        let known = TABLE[slot(words)];
+        let shape = &SHAPES[known as usize];
+        let same = (words[0] | shape.letters[0]) == shape.words[0]
+            && (words[1] | shape.letters[1]) == shape.words[1]
+            && (words[2] | shape.letters[2]) == shape.words[2]
+            && name.len() == shape.len;
+        if same { known } else { Self::Other }
     }
 
     /// The name in lower case; empty for [`Known::Other`].
@@ -157,20 +159,46 @@ const TRUSTED: u64 = HOP_BY_HOP
 const SHORTEST: usize = 2;
 const LONGEST: usize = 24;
 const SLOTS: usize = 256;
-const TABLE: [Known; SLOTS] = build_table();
+static TABLE: [Known; SLOTS] = build_table();
+static SHAPES: [Shape; COUNT] = build_shapes();
 
-// The multipliers were found by search; `build_table` proves them free of collisions.
-const fn slot(name: &[u8]) -> usize {
-    let first = (name[0] | 0x20) as usize;
-    let middle = (name[name.len() / 2] | 0x20) as usize;
-    let late = (name[name.len() - 2] | 0x20) as usize;
-    (name.len() * M_LEN + first * M_FIRST + middle * M_MIDDLE + late * M_LATE) % SLOTS
+/// A known name, ready to be compared with a received one of the same length.
+#[derive(Clone, Copy)]
+struct Shape {
+    words: [u64; 3],
+    /// 0x20 under every letter: what makes a capital small, and no other byte anything else.
+    letters: [u64; 3],
+    len: usize,
 }
 
-const M_LEN: usize = 199;
-const M_FIRST: usize = 197;
-const M_MIDDLE: usize = 144;
-const M_LATE: usize = 249;
+/// A name of `SHORTEST..=LONGEST` bytes as words that cover all of it, overlapping where they must.
+const fn words(name: &[u8]) -> [u64; 3] {
+    if let (Some(first), Some(last)) = (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+        let (first, last) = (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
+        // The eight bytes after the first eight, of which a shorter name has none of its own.
+        let middle = match name.split_at(8).1.first_chunk::<8>() {
+            Some(middle) => u64::from_le_bytes(*middle),
+            None => last,
+        };
+        [first, middle, last]
+    } else if let (Some(first), Some(last)) = (name.first_chunk::<4>(), name.last_chunk::<4>()) {
+        let (first, last) = (u32::from_le_bytes(*first) as u64, u32::from_le_bytes(*last) as u64);
+        [first, last, last]
+    } else if let (Some(first), Some(last)) = (name.first_chunk::<2>(), name.last_chunk::<2>()) {
+        let (first, last) = (u16::from_le_bytes(*first) as u64, u16::from_le_bytes(*last) as u64);
+        [first, last, last]
+    } else {
+        [0; 3]
+    }
+}
+
+// The multipliers were found by search; `build_table` proves them free of collisions.
+const fn slot(words: [u64; 3]) -> usize {
+    const SMALL: u64 = 0x2020_2020_2020_2020;
+    let first = (words[0] | SMALL).wrapping_mul(0x2ecc_39e9_ebbc_8d79);
+    let last = (words[2] | SMALL).wrapping_mul(0x5146_4143_02c1_8c37);
+    first.wrapping_add(last).to_be_bytes()[0] as usize
+}
 
 const fn build_table() -> [Known; SLOTS] {
     const { assert!(COUNT <= 64, "a set of names is one 64-bit word") };
@@ -179,10 +207,33 @@ const fn build_table() -> [Known; SLOTS] {
     while index < COUNT {
         let name = NAMES[index].as_bytes();
         assert!(name.len() >= SHORTEST && name.len() <= LONGEST, "the length is out of bounds");
-        let slot = slot(name);
+        let slot = slot(words(name));
         assert!(table[slot] as u8 == Known::Other as u8, "two names share a slot");
         table[slot] = ALL[index];
         index += 1;
     }
     table
+}
+
+const fn build_shapes() -> [Shape; COUNT] {
+    // Length 0 is that of no name that is looked up, so nothing equals the shape of `Other`.
+    let mut shapes = [Shape { words: [0; 3], letters: [0; 3], len: 0 }; COUNT];
+    let mut index = 1;
+    while index < COUNT {
+        let words = words(NAMES[index].as_bytes());
+        let letters = [letters(words[0]), letters(words[1]), letters(words[2])];
+        shapes[index] = Shape { words, letters, len: NAMES[index].len() };
+        index += 1;
+    }
+    shapes
+}
+
+const fn letters(word: u64) -> u64 {
+    let mut bytes = word.to_le_bytes();
+    let mut index = 0;
+    while index < bytes.len() {
+        bytes[index] = if bytes[index].is_ascii_lowercase() { 0x20 } else { 0 };
+        index += 1;
+    }
+    u64::from_le_bytes(bytes)
 }

@@ -137,7 +137,7 @@ fn check_authority(authority: &[u8]) -> Result<usize, Invalid> {
         let end = memchr::memchr(b':', authority).unwrap_or(authority.len());
         let host = &authority[..end];
         let dots_stand_apart =
-            host.first() != Some(&b'.') && memchr::memmem::find(host, b"..").is_none();
+            host.first() != Some(&b'.') && !host.windows(2).any(|pair| pair == b"..");
         if host.is_empty() || host.len() > LONGEST || !chars::is_host(host) || !dots_stand_apart {
             return Err(INVALID);
         }
@@ -151,7 +151,10 @@ fn check_authority(authority: &[u8]) -> Result<usize, Invalid> {
 }
 
 fn is_port(digits: &[u8]) -> bool {
-    digits.iter().all(u8::is_ascii_digit) && text(digits).parse::<u16>().is_ok()
+    let value = |port: u32, digit: &u8| port * 10 + u32::from(digit.wrapping_sub(b'0'));
+    (1..=5).contains(&digits.len())
+        && digits.iter().all(u8::is_ascii_digit)
+        && digits.iter().fold(0, value) <= u32::from(u16::MAX)
 }
 
 /// Checks a path that begins with `/`, or is `*`.

@@ -158,10 +158,12 @@ impl BodyDecoder {
     fn read_trailers(&mut self, buf: &mut BytesMut) -> Result<Decoded, Refusal> {
         let mut slots = [httparse::EMPTY_HEADER; MOST_TRAILERS];
         let slots = &mut slots[..self.limits.fields().min(MOST_TRAILERS)];
-        let (len, index) = match httparse::parse_headers(buf, slots) {
+        let mut fields = Fields::new();
+        let len = match httparse::parse_headers(buf, slots) {
             Ok(httparse::Status::Complete((len, trailers))) if len <= self.limits.head() => {
-                let section = &buf[..len];
-                (len, read_lines(section, 0, trailers, |name, _, _| keep_trailer(name))?)
+                let keep = |name, _: &[u8], _| keep_trailer(name);
+                read_lines(&buf[..len], 0, trailers, &mut fields, keep)?;
+                len
             }
             Ok(httparse::Status::Partial) if buf.len() < self.limits.head() => {
                 return check_line_ends(buf).map(|()| Decoded::NeedMore);
@@ -169,12 +171,12 @@ impl BodyDecoder {
             Ok(_) => return Err(Refusal::HEAD_TOO_LARGE),
             Err(error) => return Err(explain(buf, error)),
         };
-        let raw = buf.split_to(len).freeze();
+        fields.settle(buf.split_to(len).freeze());
         self.state = State::End;
-        if index.is_empty() {
+        if fields.is_empty() {
             return Ok(Decoded::End);
         }
-        Ok(Decoded::Trailers(Box::new(Fields::over(raw, index))))
+        Ok(Decoded::Trailers(Box::new(fields)))
     }
 }
 

@@ -2,14 +2,14 @@
 
 use std::mem::MaybeUninit;
 
-use bytes::{Buf as _, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use http::Method;
 
 use super::refusal::{check_line_ends, explain};
 use super::section::{Facts, Keep, place, read_lines};
 use super::{Framing, Limits, Refusal, Target, Version};
 use crate::http::chars;
-use crate::http::head::{Fields, Index};
+use crate::http::head::Fields;
 use crate::http::target;
 
 /// The longest method that is looked at; the longest registered one has 17 bytes.
@@ -69,9 +69,10 @@ pub fn parse_request(buf: &mut BytesMut, limits: &Limits) -> Result<Option<Reque
         }
         Err(error) => return Err(explain(bytes, error)),
     };
-    let parts = Parts::read(&bytes[..len], &parsed, limits)?;
+    let mut fields = Fields::new();
+    let parts = Parts::read(&bytes[..len], &parsed, limits, &mut fields)?;
     buf.advance(skipped);
-    Ok(Some(parts.over(buf.split_to(len))))
+    Ok(Some(parts.over(buf.split_to(len).freeze(), fields)))
 }
 
 /// Refuses an unfinished head that no further byte can save.
@@ -97,7 +98,6 @@ struct Parts {
     method: Method,
     version: Version,
     place: Place,
-    index: Index,
     framing: Framing,
     facts: Facts,
 }
@@ -113,6 +113,7 @@ impl Parts {
         head: &[u8],
         parsed: &httparse::Request<'_, '_>,
         limits: &Limits,
+        fields: &mut Fields,
     ) -> Result<Self, Refusal> {
         let method = parsed.method.unwrap_or_default();
         let target = parsed.path.unwrap_or_default();
@@ -125,7 +126,7 @@ impl Parts {
         let (version, target_end, line_end) = check_request_line(head, method, target)?;
         let method = check_method(method)?;
         let mut facts = Facts::default();
-        let index = read_lines(head, line_end, parsed.headers, |name, value, place| {
+        read_lines(head, line_end, parsed.headers, fields, |name, value, place| {
             facts.note(name, value, place).map(|()| Keep::Yes)
         })?;
         if facts.expect_continue == Some(false) {
@@ -134,20 +135,20 @@ impl Parts {
         let framing = facts.framing(version)?.unwrap_or(Framing::None);
         let target = (target_end - target.len(), target_end);
         let place = locate(head, &method, target, check_host(&facts, version)?)?;
-        Ok(Self { method, version, place, index, framing, facts })
+        Ok(Self { method, version, place, framing, facts })
     }
 
-    fn over(self, head: BytesMut) -> RequestHead {
-        let raw = head.freeze();
-        let Self { method, version, place, index, framing, facts } = self;
+    fn over(self, raw: Bytes, mut fields: Fields) -> RequestHead {
+        let Self { method, version, place, framing, facts } = self;
+        fields.settle(raw.clone());
         RequestHead {
             method,
             target: match place {
-                Place::Head(spans) => spans.over(raw.clone()),
+                Place::Head(spans) => spans.over(raw),
                 Place::Own(target) => target,
             },
             version,
-            fields: Fields::over(raw, index),
+            fields,
             framing,
             keep_alive: facts.keep_alive(version),
             expect_continue: facts.expect_continue.is_some()

@@ -3,14 +3,14 @@
 
 use std::mem::MaybeUninit;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::{Method, StatusCode};
 
 use super::refusal::{check_line_ends, explain};
 use super::section::{Facts, Keep, place, read_lines};
 use super::{Framing, Limits, Refusal, Version};
 use crate::http::chars;
-use crate::http::head::{Fields, Index, Span};
+use crate::http::head::{Fields, Span};
 use crate::http::known::Known;
 
 /// What a response says before its body.
@@ -52,9 +52,10 @@ pub fn parse_response(
     limits: &Limits,
     request_method: &Method,
 ) -> Result<Option<ResponseHead>, Refusal> {
-    match parse(buf, limits, request_method) {
+    let mut fields = Fields::new();
+    match parse(buf, limits, request_method, &mut fields) {
         Ok(None) => Ok(None),
-        Ok(Some((parts, len))) => Ok(Some(parts.over(buf.split_to(len)))),
+        Ok(Some((parts, len))) => Ok(Some(parts.over(buf.split_to(len).freeze(), fields))),
         Err(refusal) => Err(refusal.of_response()),
     }
 }
@@ -63,6 +64,7 @@ fn parse(
     bytes: &[u8],
     limits: &Limits,
     request_method: &Method,
+    fields: &mut Fields,
 ) -> Result<Option<(Parts, usize)>, Refusal> {
     match bytes.first() {
         None => return Ok(None),
@@ -78,7 +80,7 @@ fn parse(
     );
     match status {
         Ok(httparse::Status::Complete(len)) if len <= limits.head() => {
-            let parts = Parts::read(&bytes[..len], &parsed, request_method)?;
+            let parts = Parts::read(&bytes[..len], &parsed, request_method, fields)?;
             Ok(Some((parts, len)))
         }
         Ok(httparse::Status::Partial) if bytes.len() < limits.head() => {
@@ -94,7 +96,6 @@ struct Parts {
     status: StatusCode,
     version: Version,
     reason: Span,
-    index: Index,
     framing: Framing,
     facts: Facts,
 }
@@ -104,6 +105,7 @@ impl Parts {
         head: &[u8],
         parsed: &httparse::Response<'_, '_>,
         request_method: &Method,
+        fields: &mut Fields,
     ) -> Result<Self, Refusal> {
         let line_end = match parsed.headers.first() {
             Some(header) => place(head, header.name.as_bytes()),
@@ -113,14 +115,14 @@ impl Parts {
         let status = StatusCode::from_u16(parsed.code.unwrap_or_default())
             .map_err(|_| Refusal::bad("status"))?;
         let mut facts = Facts::default();
-        let mut index = read_lines(head, line_end, parsed.headers, |name, value, place| {
+        read_lines(head, line_end, parsed.headers, fields, |name, value, place| {
             facts.note(name, value, place).map(|()| Keep::Yes)
         })?;
         let declared = facts.framing(version)?;
         let framing = match status.as_u16() {
             101 if !facts.upgrade(version) => return Err(Refusal::bad("switching-protocols")),
             204 if declared == Some(Framing::Length(0)) => {
-                index.forget(Known::ContentLength);
+                fields.remove(Known::ContentLength);
                 Framing::None
             }
             100..=199 | 204 if declared.is_some() => return Err(Refusal::bad("body-not-allowed")),
@@ -128,15 +130,16 @@ impl Parts {
             _ if *request_method == Method::HEAD => Framing::None,
             _ => declared.unwrap_or(Framing::UntilClose),
         };
-        Ok(Self { status, version, reason, index, framing, facts })
+        Ok(Self { status, version, reason, framing, facts })
     }
 
-    fn over(self, head: BytesMut) -> ResponseHead {
-        let Self { status, version, reason, index, framing, facts } = self;
+    fn over(self, raw: Bytes, mut fields: Fields) -> ResponseHead {
+        let Self { status, version, reason, framing, facts } = self;
+        fields.settle(raw);
         ResponseHead {
             status,
             version,
-            fields: Fields::over(head.freeze(), index),
+            fields,
             framing,
             keep_alive: framing != Framing::UntilClose && facts.keep_alive(version),
             reason,

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::{Framing, Refusal, Version};
 use crate::http::chars;
-use crate::http::head::{Fields, Index, Span};
+use crate::http::head::{Fields, Span};
 use crate::http::known::Known;
 
 /// What the fields say about the message and its connection.
@@ -25,32 +25,36 @@ pub(super) struct Facts {
     connection_upgrade: bool,
 }
 
-/// Checks every line of a section that ends `head` and begins at `start`, and hands each field to
-/// `see` with its value's place. `head` ends with the empty line; `headers` lie within it.
+/// Checks every line of a section that ends `head` and begins at `start`, shows each field to `see`
+/// and notes what it keeps in `fields`. `head` ends with the empty line; `headers` lie within it.
+#[inline]
 pub(super) fn read_lines(
     head: &[u8],
     mut start: usize,
     headers: &[Header<'_>],
+    fields: &mut Fields,
     mut see: impl FnMut(Known, &[u8], (usize, usize)) -> Result<Keep, Refusal>,
-) -> Result<Index, Refusal> {
-    let mut index = Index::default();
+) -> Result<(), Refusal> {
     let section_end = head.len().saturating_sub(2);
-    let mut following = headers.iter().skip(1);
     if head.get(section_end..) != Some(b"\r\n") {
         return Err(Refusal::bad("bare-line-feed"));
     }
+    let mut following = headers.iter().skip(1);
     for header in headers {
         let end = following.next().map_or(section_end, |next| place(head, next.name.as_bytes()));
-        let (name_end, value, plain) = check_line(head, (start, end), header)?;
+        let line = head.get(start..end).unwrap_or_default();
+        let (value_start, plain) = check_line(line, header)?;
         let known = recognise(header.name.as_bytes())?;
+        let value_start = start + value_start;
+        let value = (value_start, value_start + header.value.len());
         if see(known, header.value, value)? == Keep::Yes {
-            let value = Span::new(value.0, value.1);
-            index.note(known, Span::new(start, name_end), value, plain);
+            let name = Span::new(start, start + header.name.len());
+            fields.note(known, name, Span::new(value.0, value.1), plain);
         }
         start = end;
     }
     // Without a field the section is the empty line alone.
-    if start == section_end { Ok(index) } else { Err(Refusal::bad("line-end")) }
+    if start == section_end { Ok(()) } else { Err(Refusal::bad("line-end")) }
 }
 
 /// Which name this is. A name with an underscore that would be one of those that frame a message
@@ -62,7 +66,11 @@ pub(super) fn recognise(name: &[u8]) -> Result<Known, Refusal> {
     }
     let hyphens = |byte: &u8| if *byte == b'_' { b'-' } else { *byte };
     let meant: SmallVec<[u8; 32]> = name.iter().map(hyphens).collect();
-    if Known::of(&meant).is_trusted() { Err(Refusal::bad("disguised-name")) } else { Ok(known) }
+    if Known::of(&meant).is_trusted() {
+        Err(Refusal::bad("disguised-name"))
+    } else {
+        Ok(Known::Other)
+    }
 }
 
 /// Whether a field becomes part of the section.
@@ -73,34 +81,34 @@ pub(super) enum Keep {
 }
 
 /// Checks that a line is a name, a colon, white space, the value, white space and CR LF, and
-/// nothing else (RFC 9112 §5). Returns the end of the name, the place of the value, and whether
-/// the line is exactly `name: value`.
-fn check_line(
-    head: &[u8],
-    (start, end): (usize, usize),
-    header: &Header<'_>,
-) -> Result<(usize, (usize, usize), bool), Refusal> {
-    let name_end = start + header.name.len();
-    let line_end = end.saturating_sub(2);
-    if head.get(line_end..end) != Some(b"\r\n") {
+/// nothing else (RFC 9112 §5). Returns where the value begins, and whether the line is exactly
+/// `name: value`.
+#[inline]
+fn check_line(line: &[u8], header: &Header<'_>) -> Result<(usize, bool), Refusal> {
+    let [text @ .., b'\r', b'\n'] = line else {
         return Err(Refusal::bad("bare-line-feed"));
-    }
-    if place(head, header.name.as_bytes()) != start {
-        return Err(Refusal::bad("field-line"));
-    }
+    };
+    let name_len = header.name.len();
+    let value_start = place(line, header.value);
+    let is_plain = place(line, header.name.as_bytes()) == 0
+        && value_start == name_len + 2
+        && text.len() == value_start + header.value.len()
+        && text[name_len..value_start] == *b": ";
+    if is_plain { Ok((value_start, true)) } else { check_odd_line(text, line, header) }
+}
+
+#[cold]
+fn check_odd_line(text: &[u8], line: &[u8], header: &Header<'_>) -> Result<(usize, bool), Refusal> {
+    let name_len = header.name.len();
+    // Where an empty value stands in the white space around it is nowhere in particular.
     let value_start =
-        if header.value.is_empty() { name_end + 1 } else { place(head, header.value) };
-    let value_end = value_start + header.value.len();
-    let before = head.get(name_end..value_start);
-    let plain = before == Some(b": ") && value_end == line_end;
-    let well_formed = plain
-        || matches!(before, Some([b':', space @ ..]) if is_white(space))
-            && head.get(value_end..line_end).is_some_and(is_white);
-    if well_formed {
-        Ok((name_end, (value_start, value_end), plain))
-    } else {
-        Err(Refusal::bad("field-line"))
-    }
+        if header.value.is_empty() { name_len + 1 } else { place(line, header.value) };
+    let before = text.get(name_len..value_start);
+    let after = text.get(value_start.wrapping_add(header.value.len())..);
+    let well_formed = place(line, header.name.as_bytes()) == 0
+        && matches!(before, Some([b':', space @ ..]) if is_white(space))
+        && after.is_some_and(is_white);
+    if well_formed { Ok((value_start, false)) } else { Err(Refusal::bad("field-line")) }
 }
 
 /// Where a part of `whole` begins within it. The result of a slice from elsewhere fails every
@@ -120,7 +128,17 @@ impl Facts {
     }
 
     /// Notes a field. Fields that frame or route the message may be there once only.
+    #[inline]
     pub(super) fn note(
+        &mut self,
+        name: Known,
+        value: &[u8],
+        place: (usize, usize),
+    ) -> Result<(), Refusal> {
+        if name.is_trusted() { self.note_trusted(name, value, place) } else { Ok(()) }
+    }
+
+    fn note_trusted(
         &mut self,
         name: Known,
         value: &[u8],
@@ -189,6 +207,11 @@ impl Facts {
     }
 
     fn note_connection(&mut self, value: &[u8]) -> Result<(), Refusal> {
+        // Nearly always the field is this or absent.
+        if value == b"keep-alive" {
+            self.keep_alive = true;
+            return Ok(());
+        }
         for option in chars::list(value) {
             match option.len() {
                 5 if option.eq_ignore_ascii_case(b"close") => self.close = true,
