@@ -36,6 +36,22 @@ pub fn target() -> PathBuf {
     this.ancestors().nth(3).expect("a test runs from TARGET/PROFILE/deps").to_owned()
 }
 
+/// A folder that `cargo xtask setup` fills: the one that `variable` names, or the newest that is
+/// ready below `TARGET/KIND`.
+#[must_use]
+pub fn environment(variable: &str, kind: &str) -> PathBuf {
+    if let Some(path) = std::env::var_os(variable) {
+        return path.into();
+    }
+    let folder = target().join(kind);
+    let entries = std::fs::read_dir(&folder).into_iter().flatten();
+    let found = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.join("ready").exists())
+        .max_by_key(|path| path.metadata().and_then(|about| about.modified()).ok());
+    found.unwrap_or_else(|| panic!("{} is not set up: run `cargo xtask setup`", folder.display()))
+}
+
 /// A free loopback port for programs that cannot take port 0. It lies below the range that the
 /// system hands out by itself, in a block of this process's own, so that neither a connection nor
 /// a test that runs at the same time takes it before the program does.

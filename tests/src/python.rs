@@ -5,24 +5,10 @@ use std::process::Command;
 
 use crate::program::output_of;
 
-/// The environment that `cargo xtask test` sets up: `POSTHOUSE_VENV`, or the newest below
-/// `TARGET/venv`.
+/// The environment that `cargo xtask test` sets up.
 #[must_use]
 pub fn venv() -> PathBuf {
-    if let Some(path) = std::env::var_os("POSTHOUSE_VENV") {
-        return path.into();
-    }
-    let folder = crate::target().join("venv");
-    let ready = |path: &PathBuf| path.join("ready").exists();
-    let found = std::fs::read_dir(&folder)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(ready)
-        .max_by_key(|path| path.metadata().and_then(|about| about.modified()).ok());
-    found.unwrap_or_else(|| {
-        panic!("{} holds no Python environment: run `cargo xtask setup`", folder.display())
-    })
+    crate::environment("POSTHOUSE_VENV", "venv")
 }
 
 /// A program that a Python package brought along, such as `traefik`.

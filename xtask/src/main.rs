@@ -41,7 +41,7 @@ enum Task {
 fn main() -> ExitCode {
     let done = match CommandLine::parse().task {
         Task::Test { quick } => test::run(quick),
-        Task::Setup => setup::run().map(|_| ()),
+        Task::Setup => setup::run(),
         Task::Bench { args } => bench::run(args),
     };
     match done {

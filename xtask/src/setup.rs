@@ -1,5 +1,5 @@
-//! What the end-to-end and interoperability tests need besides Rust: programs from Debian, and a
-//! Python environment with pinned packages.
+//! What the end-to-end and interoperability tests need besides Rust: programs from Debian, and
+//! environments for Python and Node with pinned packages.
 
 use std::collections::hash_map::DefaultHasher;
 use std::fmt;
@@ -13,7 +13,8 @@ use crate::steps::run_command;
 use crate::{target, workspace};
 
 /// Programs that must be on the path, and the Debian packages that bring them.
-const PROGRAMS: [(&str, &str); 2] = [("python3", "python3"), ("victoria-metrics", "victoria-metrics")];
+const PROGRAMS: [(&str, &str); 2] =
+    [("python3", "python3"), ("victoria-metrics", "victoria-metrics")];
 
 /// What is missing, and cannot be installed from here.
 #[derive(Debug)]
@@ -31,17 +32,19 @@ impl fmt::Display for Missing {
 
 impl std::error::Error for Missing {}
 
-/// Sets everything up; returns the Python environment.
+/// Sets everything up.
 ///
 /// # Errors
 /// [`Missing`] when packages are missing and this user cannot install them.
-pub(crate) fn run() -> anyhow::Result<PathBuf> {
+pub(crate) fn run() -> anyhow::Result<()> {
     install_packages()?;
-    python_environment()
+    python_environment()?;
+    node_environment()?;
+    Ok(())
 }
 
 /// Installs the Debian packages whose programs are missing, or says which they are.
-pub(crate) fn install_packages() -> anyhow::Result<()> {
+fn install_packages() -> anyhow::Result<()> {
     let missing = missing_packages();
     if missing.is_empty() {
         return Ok(());
@@ -57,26 +60,47 @@ pub(crate) fn install_packages() -> anyhow::Result<()> {
     if missing.is_empty() { Ok(()) } else { Err(Missing(missing).into()) }
 }
 
-/// The environment for the pinned packages: made once for each list of them, below the target
-/// folder, and marked as ready when it is whole.
+/// The Python environment of the tests.
 pub(crate) fn python_environment() -> anyhow::Result<PathBuf> {
-    let requirements = workspace().join("tests/python/requirements.txt");
-    let list = std::fs::read_to_string(&requirements)
-        .with_context(|| format!("{} cannot be read", requirements.display()))?;
+    environment("venv", "tests/python/requirements.txt", |venv, requirements| {
+        run_command(Command::new("python3").args(["-m", "venv", "--clear"]).arg(venv))?;
+        let mut install = Command::new(venv.join("bin/python"));
+        install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+        run_command(install.arg("--requirement").arg(requirements))
+    })
+}
+
+/// The packages of the examples in Node: a folder with `node_modules`.
+pub(crate) fn node_environment() -> anyhow::Result<PathBuf> {
+    environment("node", "examples/node/package.json", |folder, manifest| {
+        std::fs::copy(manifest, folder.join("package.json"))?;
+        let mut install = Command::new("npm");
+        install.args(["install", "--silent", "--no-audit", "--no-fund", "--no-package-lock"]);
+        run_command(install.arg("--ignore-scripts").current_dir(folder))
+    })
+}
+
+/// A folder below `TARGET/KIND`, filled once for each content of `list` and marked as ready when
+/// it is whole.
+fn environment(
+    kind: &str,
+    list: &str,
+    fill: impl FnOnce(&Path, &Path) -> anyhow::Result<()>,
+) -> anyhow::Result<PathBuf> {
+    let list = workspace().join(list);
+    let text = std::fs::read_to_string(&list)
+        .with_context(|| format!("{} cannot be read", list.display()))?;
     let mut hasher = DefaultHasher::new();
-    list.hash(&mut hasher);
-    let venv = target()?.join("venv").join(format!("{:016x}", hasher.finish()));
-    let ready = venv.join("ready");
-    if ready.exists() {
-        return Ok(venv);
+    text.hash(&mut hasher);
+    let folder = target()?.join(kind).join(format!("{:016x}", hasher.finish()));
+    let ready = folder.join("ready");
+    if !ready.exists() {
+        println!("filling {} with the packages of {}", folder.display(), list.display());
+        std::fs::create_dir_all(&folder)?;
+        fill(&folder, &list)?;
+        std::fs::write(ready, "")?;
     }
-    println!("making the Python environment {}", venv.display());
-    run_command(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
-    let mut install = Command::new(venv.join("bin/python"));
-    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
-    run_command(install.arg("--requirement").arg(&requirements))?;
-    std::fs::write(ready, "")?;
-    Ok(venv)
+    Ok(folder)
 }
 
 /// Where a program is on the path.

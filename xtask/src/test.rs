@@ -17,12 +17,7 @@ pub(crate) fn run(quick: bool) -> anyhow::Result<()> {
     let nextest = setup::find_program("cargo-nextest").is_some();
     let mut steps = Vec::new();
     if !quick {
-        steps.push(Step::needed("Debian packages", || {
-            setup::install_packages().map(|()| Outcome::Done)
-        }));
-        steps.push(Step::needed("Python environment", || {
-            setup::python_environment().map(|_| Outcome::Done)
-        }));
+        steps.push(Step::needed("set-up", || setup::run().map(|()| Outcome::Done)));
     }
     steps.push(Step::new("format", || done(cargo().args(["fmt", "--all", "--check"]))));
     steps.push(Step::new("clippy", || {
@@ -64,9 +59,12 @@ fn tests(nextest: bool, part: Part) -> Command {
 
 fn end_to_end(nextest: bool) -> anyhow::Result<Outcome> {
     let binary = target()?.join("fast/posthouse");
-    let venv = setup::python_environment()?;
     let mut command = tests(nextest, Part::EndToEnd);
-    done(command.env("POSTHOUSE_BIN", binary).env("POSTHOUSE_VENV", venv))
+    command
+        .env("POSTHOUSE_BIN", binary)
+        .env("POSTHOUSE_VENV", setup::python_environment()?)
+        .env("POSTHOUSE_NODE", setup::node_environment()?);
+    done(&mut command)
 }
 
 /// Licences, sources and bans of the dependencies, by `deny.toml`.
