@@ -1,0 +1,4 @@
+//! Bodies in chunks, cut anywhere.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| posthouse_fuzz::invariants::chunked(input));
