@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod bench;
+mod docs;
 mod setup;
 mod steps;
 mod test;
@@ -27,6 +28,12 @@ enum Task {
         #[arg(long)]
         quick: bool,
     },
+    /// Write the configuration reference from what the binary says.
+    Docs {
+        /// Write nothing; fail when it is out of date.
+        #[arg(long)]
+        check: bool,
+    },
     /// Set up what the end-to-end and interoperability tests need.
     Setup,
     /// Run benchmarks: `cargo xtask bench --help`.
@@ -41,6 +48,7 @@ enum Task {
 fn main() -> ExitCode {
     let done = match CommandLine::parse().task {
         Task::Test { quick } => test::run(quick),
+        Task::Docs { check } => test::docs(check),
         Task::Setup => setup::run(),
         Task::Bench { args } => bench::run(args),
     };

@@ -3,11 +3,11 @@
 //! Two builds carry all of it: the test profile for clippy's neighbours, the unit tests and the
 //! harness, and the `fast` profile for the binary that the end-to-end tests run.
 
+use std::path::PathBuf;
 use std::process::Command;
 
-use crate::setup;
 use crate::steps::{self, Outcome, Step, run_command};
-use crate::{target, workspace};
+use crate::{docs, setup, target, workspace};
 
 /// The package of the end-to-end and interoperability tests.
 const END_TO_END: &str = "posthouse-tests";
@@ -27,12 +27,23 @@ pub(crate) fn run(quick: bool) -> anyhow::Result<()> {
     steps.push(Step::new("unit tests", move || done(&mut tests(nextest, Part::Unit))));
     if !quick {
         steps.push(Step::new("licences and sources", deny));
-        steps.push(Step::needed("the binary", || {
-            done(locked(cargo().args(["build", "--profile", "fast", "--package", "posthouse"])))
-        }));
+        steps.push(Step::needed("the binary", || build().map(|_| Outcome::Done)));
+        steps.push(Step::new("configuration reference", || docs(true).map(|()| Outcome::Done)));
         steps.push(Step::new("end-to-end and interoperability tests", move || end_to_end(nextest)));
     }
     steps::run(steps)
+}
+
+/// Builds the binary and writes, or checks, the documents that come from it.
+pub(crate) fn docs(check: bool) -> anyhow::Result<()> {
+    docs::run(&build()?, check)
+}
+
+/// Builds the binary that the end-to-end tests run.
+fn build() -> anyhow::Result<PathBuf> {
+    let build = ["build", "--profile", "fast", "--package", "posthouse"];
+    run_command(locked(cargo().args(build)))?;
+    Ok(target()?.join("fast/posthouse"))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -58,10 +69,9 @@ fn tests(nextest: bool, part: Part) -> Command {
 }
 
 fn end_to_end(nextest: bool) -> anyhow::Result<Outcome> {
-    let binary = target()?.join("fast/posthouse");
     let mut command = tests(nextest, Part::EndToEnd);
     command
-        .env("POSTHOUSE_BIN", binary)
+        .env("POSTHOUSE_BIN", target()?.join("fast/posthouse"))
         .env("POSTHOUSE_VENV", setup::python_environment()?)
         .env("POSTHOUSE_NODE", setup::node_environment()?);
     done(&mut command)
