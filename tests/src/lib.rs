@@ -4,7 +4,7 @@
 //!
 //! In reading order: [`house`] (Posthouse itself), [`backend`] (scripted services in this
 //! process), [`client`] (whole HTTP calls), [`raw`] (bytes on a socket), [`program`] (any other
-//! program), [`python`] (programs in Python), [`wait`] (conditions with a deadline).
+//! program), [`python`] (programs in Python), [`shop`] (the sample services), [`wait`] (conditions with a deadline).
 //!
 //! Everything here panics when something is wrong: it is the test that fails.
 
@@ -17,6 +17,7 @@ pub mod house;
 pub mod program;
 pub mod python;
 pub mod raw;
+pub mod shop;
 pub mod wait;
 
 pub use house::House;
