@@ -103,7 +103,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     for case in Case::value_variants().iter().copied().filter(chosen) {
         cases.push((case, bench.compare(case, options)?));
     }
-    let failed = cases.iter().flat_map(|(_, outcomes)| outcomes).any(|o| !o.errors.is_empty());
+    let mut outcomes = cases.iter().flat_map(|(_, outcomes)| outcomes);
+    let failed = outcomes.any(|o| o.proxy == Proxy::Posthouse && !o.errors.is_empty());
     let (machine, versions) = (Machine::here(&bench.root), bench.versions());
     let text = describe(&machine, &versions, options, &cases);
     match options.output {
@@ -115,7 +116,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             println!("{}", serde_json::to_string_pretty(&report)?);
         }
     }
-    ensure!(!failed, "some measurements failed (see above)");
+    ensure!(!failed, "some measurements of Posthouse failed (see above)");
     if options.write {
         report::write_section(&bench.root, "gateway", &text)?;
     }
@@ -168,8 +169,8 @@ impl Bench {
         let place =
             Place { root: &self.root, folder: &self.folder, core: Some(self.generators.core) };
         let work = case.work(port);
-        let _backend = peers::start_backend(&work, &self.nginx, &self.bench_load, &place)
-            .context("the backend")?;
+        let _backends = peers::start_backends(&work, &self.nginx, &self.bench_load, &place)
+            .context("the backends")?;
         let empty = |&(proxy, _): &(Proxy, PathBuf)| Outcome {
             proxy,
             median: None,
@@ -273,8 +274,19 @@ fn describe(
     );
     for (case, outcomes) in cases {
         text.push_str(&format!("\n### {}\n\n{}", case.title(), table(outcomes)));
+        for outcome in outcomes.iter().filter(|outcome| !outcome.errors.is_empty()) {
+            text.push_str(&failures(outcome));
+        }
     }
     text
+}
+
+/// A line below the table: what went wrong last is the most telling part of an error.
+fn failures(outcome: &Outcome) -> String {
+    let errors = outcome.errors.len();
+    let rounds = errors + outcome.rounds.len();
+    let last = outcome.errors.last().and_then(|error| error.lines().last()).unwrap_or_default();
+    format!("\n{}: {errors} of {rounds} rounds failed: `{last}`\n", outcome.proxy.name())
 }
 
 fn table(outcomes: &[Outcome]) -> Table {

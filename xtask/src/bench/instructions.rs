@@ -111,7 +111,7 @@ impl Setting {
         let port = peers::free_address()?.port();
         let work = Work { check_interval_ms: NO_CHECKS_MS, ..Work::routes(routes, port) };
         let place = Place { root: &self.root, folder: &self.folder, core: Some(self.load_core) };
-        let _backend = peers::start_backend(&work, &self.nginx, &self.bench_load, &place)?;
+        let _backends = peers::start_backends(&work, &self.nginx, &self.bench_load, &place)?;
         let counters = self.folder.join(format!("callgrind-{routes}"));
         fs::create_dir(&counters)?;
         let wrapper = Launch::new("valgrind")

@@ -173,37 +173,61 @@ fn values(
         ("interval_ms", work.check_interval_ms.to_string()),
         // Both sides of the load, and one idle connection to each instance.
         ("connections", (1_024 + 2 * instances).to_string()),
+        ("descriptors", (2_048 + instances + instances / 2).to_string()),
         // Listening sockets count too, and may come with several connections each.
-        ("backend_connections", (2_048 + 4 * instances).to_string()),
+        ("backend_connections", (2_048 + 3 * instances).to_string()),
     ]
 }
 
+/// Instances of one backend process. Each is a listening socket and one or more connections, and a
+/// process of an ordinary user has 20,000 descriptors at most on many machines.
+const INSTANCES_PER_PROCESS: usize = 2_500;
+
 /// Starts what the proxies forward to.
-pub(crate) fn start_backend(
+pub(crate) fn start_backends(
     work: &Work,
     nginx: &Path,
     bench_load: &Path,
     place: &Place<'_>,
-) -> anyhow::Result<Group> {
-    let log = place.folder.join("backend.log");
-    let addresses = || work.services.iter().flat_map(|service| &service.instances);
-    let first: SocketAddr = addresses().next().context("a service has an instance")?.parse()?;
-    let mut group = if work.grpc {
-        let mut launch = Launch::new(bench_load).args(["backend", "--grpc"]);
-        for address in addresses() {
-            launch = launch.arg("--address").arg(address);
-        }
-        launch.spawn(place.core, &log)?
-    } else {
-        super::work::write_large_body(place.folder)?;
-        let template = fs::read_to_string(place.root.join("bench/backend.conf"))?;
-        let text = template::expand(&template, work, &values(work, place.folder, first, first))?;
-        let config = place.folder.join("backend.conf");
+) -> anyhow::Result<Vec<Group>> {
+    if work.grpc {
+        return Ok(vec![start_grpc_backend(work, bench_load, place)?]);
+    }
+    super::work::write_large_body(place.folder)?;
+    let template = fs::read_to_string(place.root.join("bench/backend.conf"))?;
+    let mut groups = Vec::new();
+    // Services of large tables have one instance each.
+    for (number, services) in work.services.chunks(INSTANCES_PER_PROCESS).enumerate() {
+        let part = Work { services: services.to_vec(), ..work.clone() };
+        let first = first_address(&part)?;
+        let mut values = values(&part, place.folder, first, first);
+        values.push(("number", number.to_string()));
+        let text = template::expand(&template, &part, &values)?;
+        let config = place.folder.join(format!("backend-{number}.conf"));
         fs::write(&config, text)?;
+        let log = place.folder.join(format!("backend-{number}.log"));
         let launch = Launch::new(nginx).arg("-p").arg(place.folder).arg("-c").arg(config);
-        launch.spawn(place.core, &log)?
-    };
-    house::wait(&mut group, "listen", || Ok(TcpStream::connect(first).map(drop)?))?;
+        groups.push(wait_listening(launch.spawn(place.core, &log)?, first)?);
+    }
+    Ok(groups)
+}
+
+fn start_grpc_backend(work: &Work, bench_load: &Path, place: &Place<'_>) -> anyhow::Result<Group> {
+    let mut launch = Launch::new(bench_load).args(["backend", "--grpc"]);
+    for address in work.services.iter().flat_map(|service| &service.instances) {
+        launch = launch.arg("--address").arg(address);
+    }
+    let log = place.folder.join("backend.log");
+    wait_listening(launch.spawn(place.core, &log)?, first_address(work)?)
+}
+
+fn first_address(work: &Work) -> anyhow::Result<SocketAddr> {
+    let mut addresses = work.services.iter().flat_map(|service| &service.instances);
+    Ok(addresses.next().context("a service has an instance")?.parse()?)
+}
+
+fn wait_listening(mut group: Group, address: SocketAddr) -> anyhow::Result<Group> {
+    house::wait(&mut group, "listen", || Ok(TcpStream::connect(address).map(drop)?))?;
     Ok(group)
 }
 

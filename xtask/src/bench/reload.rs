@@ -75,7 +75,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         work,
     };
     let place = Place { root: &setting.root, folder: &setting.folder, core: None };
-    let _backend = peers::start_backend(&setting.work, &nginx, &setting.bench_load, &place)?;
+    let _backends = peers::start_backends(&setting.work, &nginx, &setting.bench_load, &place)?;
     let mut rounds = Vec::new();
     for number in 1..=options.rounds {
         let round = setting.round(options)?;

@@ -156,7 +156,7 @@ mod tests {
             for grpc in [false, true] {
                 let values = ["dir", "http", "tls", "http_port", "tls_port", "idle", "connections"]
                     .into_iter()
-                    .chain(["interval_ms", "backend_connections"])
+                    .chain(["interval_ms", "backend_connections", "descriptors", "number"])
                     .map(|name| (name, "1".to_owned()))
                     .collect::<Vec<_>>();
                 let text = expand(&template, &Work { grpc, ..work() }, &values);
