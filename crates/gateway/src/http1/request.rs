@@ -82,12 +82,15 @@ fn check_unfinished(
     limits: &Limits,
 ) -> Result<(), Refusal> {
     check_line_ends(bytes)?;
+    // Without a method yet, all of the bytes are the beginning of one.
+    if parsed.method.map_or(bytes.len(), str::len) > LONGEST_METHOD {
+        return Err(Refusal::METHOD);
+    }
     match (parsed.method, parsed.path) {
         (_, Some(target)) if target.len() > limits.uri => return Err(Refusal::URI_TOO_LONG),
         (Some(method), None) if bytes.len() - method.len() - 1 > limits.uri => {
             return Err(Refusal::URI_TOO_LONG);
         }
-        (None, _) if bytes.len() > LONGEST_METHOD => return Err(Refusal::METHOD),
         _ => {}
     }
     if bytes.len() >= limits.head() { Err(Refusal::HEAD_TOO_LARGE) } else { Ok(()) }

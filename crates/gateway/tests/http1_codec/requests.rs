@@ -548,6 +548,7 @@ fn limits_hold_while_the_head_is_still_coming() {
     refuse(format!("GET {}", path(101)), 414, "target-too-long");
     refuse(get(&path(2000)), 414, "target-too-long");
     refuse("A".repeat(33), 501, "method");
+    refuse(format!("{} ", "A".repeat(33)), 501, "method");
 
     let start = "GET / HTTP/1.1\r\nHost: a\r\n";
     let padded = |len: usize| {
