@@ -1,1 +1,93 @@
-//! Skeleton.
+//! Names: which services there are, where their instances run, and which of them are healthy.
+//!
+//! Services register over Consul's HTTP API, with checks that the registry runs or that they report
+//! themselves. Whoever calls services reads them there, by blocking reads, or follows them from
+//! within the process, as the gateway does.
+//!
+//! In reading order: [`state`] (the rules, pure), `service` (the one task that runs them),
+//! `follow` (pushing changes to the gateway), `watch` (waking blocking reads), `runner` (probing),
+//! `consul` (the interface), `metrics`, [`Config`].
+//!
+//! What must hold: only the rules change the state, and only in the one writing task; no lock is
+//! held across a wait; a change wakes those who wait for it and nobody else; whatever a client
+//! can make grow has a limit in [`RawLimits`].
+
+mod config;
+mod consul;
+mod error;
+mod follow;
+mod metrics;
+mod runner;
+mod service;
+pub mod state;
+mod watch;
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use posthouse_base::task::Tasks;
+use tokio::net::TcpListener;
+
+pub use config::{Config, Raw, RawLimits};
+pub use error::Error;
+pub use follow::{Change, Endpoint, Follower};
+pub use service::Handle;
+pub use state::Status;
+
+/// A running registry. Dropping it closes its interface; the rules run until their tasks stop.
+#[derive(Debug)]
+pub struct Registry {
+    handle: Handle,
+    address: SocketAddr,
+    closing: tokio::sync::watch::Sender<bool>,
+    connections: Tasks,
+}
+
+impl Registry {
+    /// Listens on the configured address and serves until `tasks` stops.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on; [`Error::AddressInUse`] when it is taken.
+    pub async fn start(config: Config, tasks: &Tasks) -> Result<Self, Error> {
+        let wanted = config.address();
+        let listener = TcpListener::bind(wanted).await.map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse => Error::AddressInUse(wanted),
+            _ => Error::Listen { address: wanted, source },
+        })?;
+        let address = listener.local_addr();
+        let address = address.map_err(|source| Error::Listen { address: wanted, source })?;
+        let handle = Handle::start(config, tasks);
+        let (closing, is_closing) = tokio::sync::watch::channel(false);
+        let app = consul::App::new(handle.clone(), address, is_closing);
+        let connections = tasks.child();
+        let router = consul::router(app.clone());
+        let serve = consul::serve(listener, router, app, connections.clone());
+        tasks.spawn("registry listener", serve);
+        Ok(Self { handle, address, closing, connections })
+    }
+
+    /// The address that is really listened on.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The registry itself, for other parts of the house.
+    #[must_use]
+    pub const fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Closes the interface: accepts nothing more, answers blocking reads at once, lets requests
+    /// end for up to `deadline`, then cuts what is left. The rules and followers go on.
+    pub async fn close(&self, deadline: Duration) {
+        self.closing.send_replace(true);
+        // The listener and every connection hold a receiver until they end.
+        let ended = self.closing.closed();
+        if tokio::time::timeout(deadline, ended).await.is_err() {
+            tracing::warn!("the registry cut connections that did not end in time");
+        }
+        self.connections.stop();
+    }
+}

@@ -1,0 +1,310 @@
+//! `/v1/agent/…`: what is registered with this node. The registry is the agent of its own node.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher};
+
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderName, HeaderValue, StatusCode};
+use posthouse_probe::MAX_OUTPUT;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::App;
+use super::ask::Ask;
+use super::body::Body;
+use super::input::{CheckInput, CheckUpdate, ServiceInput};
+use super::reply::{self, Answer, Fault};
+use super::wire;
+use crate::runner::cut;
+use crate::state::{
+    Cause, CheckKind, CheckView, Command, InstanceView, NodeRef, Registration, ServiceName, Status,
+    Topic,
+};
+
+/// The version of Consul whose interface this is like. Clients decide by it what they may send.
+const CONSUL_VERSION: &str = "1.20.0";
+
+/// The port that Consul's own servers meet on. Nothing listens there; clients want to see one.
+const MEMBER_PORT: u16 = 8301;
+
+const CONTENT_HASH: HeaderName = HeaderName::from_static("x-consul-contenthash");
+
+pub(crate) async fn about(State(app): State<App>, ask: Ask) -> Response {
+    let node = app.own_node();
+    let config = app.config();
+    let about = json!({
+        "Config": {
+            "Datacenter": config.datacenter,
+            "PrimaryDatacenter": config.datacenter,
+            "NodeName": config.node,
+            "NodeID": node.value.id,
+            "Server": true,
+            "Revision": concat!("posthouse-", env!("CARGO_PKG_VERSION")),
+            "Version": CONSUL_VERSION,
+        },
+        "Coord": Value::Null,
+        "Member": member(&app),
+        "Stats": {},
+        "Meta": node.value.meta,
+    });
+    reply::json(&ask, &about)
+}
+
+pub(crate) async fn members(State(app): State<App>, ask: Ask) -> Answer {
+    let member = member(&app);
+    let selection = ask.filter(&member)?;
+    let members: Vec<_> = [member].into_iter().filter(|member| selection.selects(member)).collect();
+    Ok(reply::json(&ask, &members))
+}
+
+fn member(app: &App) -> Value {
+    let config = app.config();
+    json!({
+        "Name": config.node,
+        "Addr": app.own_node().value.address,
+        "Port": MEMBER_PORT,
+        "Tags": {
+            "dc": config.datacenter,
+            "role": "consul",
+            "id": app.own_node().value.id,
+            "build": CONSUL_VERSION,
+            "port": "8300",
+        },
+        "Status": 1,
+        "ProtocolMin": 1,
+        "ProtocolMax": 5,
+        "ProtocolCur": 2,
+        "DelegateMin": 2,
+        "DelegateMax": 5,
+        "DelegateCur": 4,
+    })
+}
+
+pub(crate) async fn register(State(app): State<App>, ask: Ask, body: Body) -> Answer {
+    let mut input: ServiceInput = body.json()?;
+    let name = std::mem::take(&mut input.name);
+    if name.is_empty() {
+        return Err(Fault::bad("Missing service name"));
+    }
+    let instance = input.instance(name)?;
+    let checks = input.checks(&instance, app.min_check_interval())?;
+    app.command(Command::Register(Box::new(Registration {
+        node: NodeRef::Known(app.own_name()),
+        instance,
+        checks,
+        replace_checks: ask.flag("replace-existing-checks"),
+    })))
+    .await?;
+    Ok(reply::done())
+}
+
+pub(crate) async fn deregister(State(app): State<App>, Path(id): Path<String>, _: Ask) -> Answer {
+    let node = app.own_name();
+    app.command(Command::Deregister { node, id: id.into(), cause: Cause::Asked }).await?;
+    Ok(reply::done())
+}
+
+pub(crate) async fn maintain_service(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    ask: Ask,
+) -> Answer {
+    let reason = maintenance(&ask, "This service was taken out of service; no reason was given.")?;
+    let node = app.own_name();
+    app.command(Command::Maintain { node, instance: Some(id.into()), reason }).await?;
+    Ok(reply::done())
+}
+
+pub(crate) async fn maintain_node(State(app): State<App>, ask: Ask) -> Answer {
+    let reason = maintenance(&ask, "This node was taken out of service; no reason was given.")?;
+    app.command(Command::Maintain { node: app.own_name(), instance: None, reason }).await?;
+    Ok(reply::done())
+}
+
+/// The reason to take something out of service, or `None` to take it back.
+fn maintenance(ask: &Ask, default: &str) -> Result<Option<String>, Fault> {
+    match ask.get("enable") {
+        None | Some("") => Err(Fault::bad("Missing value for enable")),
+        Some("true" | "1" | "t" | "T" | "TRUE" | "True") => {
+            let reason = ask.get("reason").filter(|reason| !reason.is_empty());
+            Ok(Some(cut(reason.unwrap_or(default).to_owned(), MAX_OUTPUT)))
+        }
+        Some("false" | "0" | "f" | "F" | "FALSE" | "False") => Ok(None),
+        Some(other) => Err(Fault::bad(format!("Invalid value for enable: {other:?}"))),
+    }
+}
+
+pub(crate) async fn services(State(app): State<App>, ask: Ask) -> Answer {
+    let datacenter = &app.config().datacenter;
+    let sample = wire::sample();
+    let selection = ask.filter(wire::agent_service(&sample.instance.value, datacenter))?;
+    let node = app.state().node(&app.own_name());
+    let instances = node.map(|node| node.instances).unwrap_or_default();
+    let services: BTreeMap<_, _> = instances
+        .iter()
+        .map(|stored| (stored.value.id.as_str(), wire::agent_service(&stored.value, datacenter)))
+        .filter(|(_, service)| selection.selects(service))
+        .collect();
+    Ok(reply::json(&ask, &services))
+}
+
+/// One instance. `?hash=` waits until it is another than the one with that hash.
+pub(crate) async fn service(State(app): State<App>, Path(id): Path<String>, ask: Ask) -> Answer {
+    let (view, mut hash) = hashed(&app, &id)?;
+    let known = ask.get("hash").filter(|hash| !hash.is_empty());
+    let mut view = view;
+    if let Some(known) = known
+        && known == hash
+    {
+        let topic = Topic::Service(view.instance.value.service.clone());
+        let moved = || hashed(&app, &id).map_or(true, |(_, hash)| hash != known);
+        ask.wait_until(&app, &topic, moved).await?;
+        (view, hash) = hashed(&app, &id)?;
+    }
+    let mut service = agent_service_value(&app, &view);
+    service["ContentHash"] = Value::from(hash.as_str());
+    let mut response = reply::json(&ask, &service);
+    if let Ok(hash) = HeaderValue::from_str(&hash) {
+        response.headers_mut().insert(CONTENT_HASH, hash);
+    }
+    Ok(response)
+}
+
+fn agent_service_value(app: &App, view: &InstanceView) -> Value {
+    let service = wire::agent_service(&view.instance.value, &app.config().datacenter);
+    serde_json::to_value(service).unwrap_or(Value::Null)
+}
+
+fn hashed(app: &App, id: &str) -> Result<(InstanceView, String), Fault> {
+    let view = app.state().instance(&app.own_name(), &id.into());
+    let view = view.ok_or_else(|| Fault::not_found(format!("unknown service ID: {id}")))?;
+    // Fixed keys: the hash is the same in every run of this version.
+    let mut hasher = foldhash::quality::FixedState::default().build_hasher();
+    hasher.write(agent_service_value(app, &view).to_string().as_bytes());
+    Ok((view, format!("{:016x}", hasher.finish())))
+}
+
+pub(crate) async fn checks(State(app): State<App>, ask: Ask) -> Answer {
+    let selection = ask.filter(wire::check(&wire::sample_check()))?;
+    let views: Vec<_> = app.state().checks_on(&app.own_name()).collect();
+    // The agent shows what was registered with it, not what its membership adds in the catalog.
+    let own = |view: &&CheckView| view.check.value.definition.kind != CheckKind::Membership;
+    let checks: BTreeMap<_, _> = views
+        .iter()
+        .filter(own)
+        .map(|view| (view.check.value.definition.id.as_str(), wire::check(view)))
+        .filter(|(_, check)| selection.selects(check))
+        .collect();
+    Ok(reply::json(&ask, &checks))
+}
+
+pub(crate) async fn register_check(State(app): State<App>, _: Ask, body: Body) -> Answer {
+    let mut input: CheckInput = body.json()?;
+    if input.name.is_empty() {
+        return Err(Fault::bad("Missing check name"));
+    }
+    let id = input.take_id().unwrap_or_else(|| input.name.clone());
+    let instance = std::mem::take(&mut input.service_id);
+    let instance = (!instance.is_empty()).then(|| instance.into());
+    let check = input.check(id.into(), instance, app.min_check_interval())?;
+    app.command(Command::RegisterCheck { node: app.own_name(), check }).await?;
+    Ok(reply::done())
+}
+
+pub(crate) async fn deregister_check(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    _: Ask,
+) -> Answer {
+    app.command(Command::DeregisterCheck { node: app.own_name(), id: id.into() }).await?;
+    Ok(reply::done())
+}
+
+pub(crate) async fn pass(app: State<App>, id: Path<String>, ask: Ask) -> Answer {
+    report(app, id, &ask, Status::Passing).await
+}
+
+pub(crate) async fn warn(app: State<App>, id: Path<String>, ask: Ask) -> Answer {
+    report(app, id, &ask, Status::Warning).await
+}
+
+pub(crate) async fn fail(app: State<App>, id: Path<String>, ask: Ask) -> Answer {
+    report(app, id, &ask, Status::Critical).await
+}
+
+async fn report(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    ask: &Ask,
+    status: Status,
+) -> Answer {
+    heartbeat(&app, id, status, ask.get("note").unwrap_or_default().to_owned()).await
+}
+
+pub(crate) async fn update(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    _: Ask,
+    body: Body,
+) -> Answer {
+    let CheckUpdate { status, output } = body.json()?;
+    let status = Status::parse(&status)
+        .ok_or_else(|| Fault::bad(format!("Invalid check status: {status:?}")))?;
+    heartbeat(&app, id, status, output).await
+}
+
+async fn heartbeat(app: &App, id: String, status: Status, output: String) -> Answer {
+    let (node, output) = (app.own_name(), cut(output, MAX_OUTPUT));
+    app.command(Command::Heartbeat { node, id: id.into(), status, output }).await?;
+    Ok(reply::done())
+}
+
+pub(crate) async fn health_by_id(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    ask: Ask,
+) -> Answer {
+    let view = app.state().instance(&app.own_name(), &id.as_str().into());
+    let view = view.ok_or_else(|| Fault::not_found(format!("ServiceId {id} not found")))?;
+    let status = wire::aggregated_status(&view);
+    Ok(health_answer(&ask, status, &wire::agent_health(&view, &app.config().datacenter)))
+}
+
+pub(crate) async fn health_by_name(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    ask: Ask,
+) -> Answer {
+    let own = app.own_name();
+    let mut views: Vec<_> = app.state().instances(&ServiceName::from(name.as_str())).collect();
+    views.retain(|view| view.node.value.name == own);
+    let worst = views.iter().map(wire::aggregated_status).max_by_key(|status| severity(status));
+    let worst = worst.ok_or_else(|| Fault::not_found(format!("ServiceName {name} Not Found")))?;
+    let datacenter = &app.config().datacenter;
+    let all: Vec<_> = views.iter().map(|view| wire::agent_health(view, datacenter)).collect();
+    Ok(health_answer(&ask, worst, &all))
+}
+
+fn severity(status: &str) -> u8 {
+    match status {
+        "passing" => 0,
+        "warning" => 1,
+        "critical" => 2,
+        _ => 3,
+    }
+}
+
+/// An answer whose HTTP status tells the health too, for load balancers that look at nothing else.
+fn health_answer(ask: &Ask, status: &'static str, body: &impl Serialize) -> Response {
+    let code = match severity(status) {
+        0 => StatusCode::OK,
+        1 => StatusCode::TOO_MANY_REQUESTS,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    if ask.get("format") == Some("text") {
+        reply::text(code, status)
+    } else {
+        (code, reply::json(ask, body)).into_response()
+    }
+}

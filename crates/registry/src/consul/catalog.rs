@@ -1,0 +1,218 @@
+//! `/v1/catalog/…`: every node and service, and the interface by which other programs than an agent
+//! write them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use serde::Serialize;
+
+use super::App;
+use super::ask::Ask;
+use super::body::Body;
+use super::input::{CatalogDeregistration, CatalogRegistration};
+use super::reply::{self, Answer, Fault};
+use super::wire;
+use crate::error::Error;
+use crate::state::{
+    Cause, Command, InstanceView, Node, NodeName, NodeRef, Refusal, Registration, ServiceName,
+    Topic,
+};
+
+pub(crate) async fn datacenters(State(app): State<App>, ask: Ask) -> Response {
+    reply::json(&ask, &[&app.config().datacenter])
+}
+
+pub(crate) async fn services(State(app): State<App>, ask: Ask) -> Answer {
+    let datacenter = &app.config().datacenter;
+    let selection = ask.filter(wire::catalog_service(&wire::sample(), datacenter))?;
+    ask.wait(&app, &Topic::Services).await?;
+    let state = app.state();
+    let index = state.index_of(&Topic::Services);
+    let mut services: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for name in state.services() {
+        let wanted = |view: &InstanceView| {
+            ask.wants_node(&view.node.value)
+                && selection.selects(&wire::catalog_service(view, datacenter))
+        };
+        let mut tags: Option<BTreeSet<_>> = None;
+        for view in state.instances_bare(name).filter(wanted) {
+            tags.get_or_insert_default().extend(view.instance.value.tags.iter().cloned());
+        }
+        if let Some(tags) = tags {
+            services.insert(name.as_str(), tags);
+        }
+    }
+    Ok(reply::indexed(&ask, index, &services))
+}
+
+pub(crate) async fn service(State(app): State<App>, Path(name): Path<String>, ask: Ask) -> Answer {
+    let datacenter = &app.config().datacenter;
+    let selection = ask.filter(wire::catalog_service(&wire::sample(), datacenter))?;
+    let name = ServiceName::from(name);
+    let topic = Topic::Service(name.clone());
+    ask.wait(&app, &topic).await?;
+    let (index, views) = {
+        let state = app.state();
+        (state.index_of(&topic), state.instances_bare(&name).collect::<Vec<_>>())
+    };
+    let list: Vec<_> = views
+        .iter()
+        .filter(|view| ask.wants(view))
+        .map(|view| wire::catalog_service(view, datacenter))
+        .filter(|service| selection.selects(service))
+        .collect();
+    Ok(reply::indexed(&ask, index, &list))
+}
+
+pub(crate) async fn nodes(State(app): State<App>, ask: Ask) -> Answer {
+    let datacenter = &app.config().datacenter;
+    let selection = ask.filter(wire::node(&wire::sample().node, datacenter))?;
+    ask.wait(&app, &Topic::Nodes).await?;
+    let (index, nodes) = {
+        let state = app.state();
+        (state.index_of(&Topic::Nodes), state.nodes().cloned().collect::<Vec<_>>())
+    };
+    let list: Vec<_> = nodes
+        .iter()
+        .filter(|node| ask.wants_node(&node.value))
+        .map(|node| wire::node(node, datacenter))
+        .filter(|node| selection.selects(node))
+        .collect();
+    Ok(reply::indexed(&ask, index, &list))
+}
+
+/// A node with what runs on it.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct NodeWith<'a, S> {
+    node: wire::NodeJson<'a>,
+    services: S,
+}
+
+pub(crate) async fn node(State(app): State<App>, Path(name): Path<String>, ask: Ask) -> Answer {
+    node_with(&app, &name, &ask, |services| {
+        services
+            .into_iter()
+            .map(|(id, service)| (id.to_owned(), service))
+            .collect::<BTreeMap<_, _>>()
+    })
+    .await
+}
+
+pub(crate) async fn node_services(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    ask: Ask,
+) -> Answer {
+    node_with(&app, &name, &ask, |services| {
+        services.into_iter().map(|(_, service)| service).collect::<Vec<_>>()
+    })
+    .await
+}
+
+/// A node and its services, in the form that `shaped` gives them; `null` when there is no such node.
+async fn node_with<S: Serialize>(
+    app: &App,
+    name: &str,
+    ask: &Ask,
+    shaped: impl Fn(Vec<(&str, serde_json::Value)>) -> S,
+) -> Answer {
+    let selection = ask.filter(wire::service(&wire::sample().instance))?;
+    let name = NodeName::from(name);
+    let topic = Topic::Node(name.clone());
+    ask.wait(app, &topic).await?;
+    let (index, view) = {
+        let state = app.state();
+        (state.index_of(&topic), state.node(&name))
+    };
+    let answer = view.as_ref().map(|view| {
+        let services = view.instances.iter();
+        let services = services.map(|stored| (stored.value.id.as_str(), wire::service(stored)));
+        let services = services.filter(|(_, service)| selection.selects(service));
+        let services = services.filter_map(|(id, service)| {
+            serde_json::to_value(service).ok().map(|service| (id, service))
+        });
+        NodeWith {
+            node: wire::node(&view.node, &app.config().datacenter),
+            services: shaped(services.collect()),
+        }
+    });
+    Ok(reply::indexed(ask, index, &answer))
+}
+
+pub(crate) async fn register(State(app): State<App>, ask: Ask, body: Body) -> Answer {
+    let mut input: CatalogRegistration = body.json()?;
+    same_datacenter(&app, &input.datacenter)?;
+    if input.node.is_empty() || (input.address.is_empty() && !input.skip_node_update) {
+        return Err(Fault::bad("Must provide node and address"));
+    }
+    let name = NodeName::from(input.node.as_str());
+    let (service, one, many) =
+        (input.service.take(), input.check.take(), input.checks.split_off(0));
+    let checks = one.into_iter().chain(many).map(super::input::CatalogCheck::check);
+    let mut checks = checks.collect::<Result<Vec<_>, _>>()?;
+    let known = app.state().node(&name).is_some();
+    let node = if input.skip_node_update && known {
+        NodeRef::Known(name.clone())
+    } else {
+        NodeRef::Set(Node {
+            name: name.clone(),
+            id: input.id,
+            address: input.address,
+            tagged_addresses: input.tagged_addresses,
+            meta: input.node_meta,
+        })
+    };
+    if let Some(mut service) = service {
+        let name = std::mem::take(&mut service.service);
+        if name.is_empty() {
+            return Err(Fault::bad("Must provide service name with ID"));
+        }
+        let instance = service.instance(name)?;
+        let (own, other) = checks
+            .into_iter()
+            .partition(|check| check.definition.instance.as_ref() == Some(&instance.id));
+        checks = other;
+        let registration = Registration { node, instance, checks: own, replace_checks: false };
+        app.command(Command::Register(Box::new(registration))).await?;
+    } else if let NodeRef::Set(node) = node {
+        app.command(Command::SetNode(node)).await?;
+    }
+    for check in checks {
+        app.command(Command::RegisterCheck { node: name.clone(), check }).await?;
+    }
+    Ok(reply::json(&ask, &true))
+}
+
+pub(crate) async fn deregister(State(app): State<App>, ask: Ask, body: Body) -> Answer {
+    let input: CatalogDeregistration = body.json()?;
+    same_datacenter(&app, &input.datacenter)?;
+    if input.node.is_empty() {
+        return Err(Fault::bad("Must provide node"));
+    }
+    let node = NodeName::from(input.node);
+    let command = if !input.service_id.is_empty() {
+        Command::Deregister { node, id: input.service_id.into(), cause: Cause::Asked }
+    } else if !input.check_id.is_empty() {
+        Command::DeregisterCheck { node, id: input.check_id.into() }
+    } else {
+        Command::RemoveNode(node)
+    };
+    match app.command(command).await {
+        // What is not there need not be removed: the catalog says yes to that.
+        Err(Error::Refused(
+            Refusal::UnknownNode(_) | Refusal::UnknownInstance(_) | Refusal::UnknownCheck(_),
+        ))
+        | Ok(()) => Ok(reply::json(&ask, &true)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn same_datacenter(app: &App, datacenter: &str) -> Result<(), Fault> {
+    if datacenter.is_empty() || datacenter == app.config().datacenter {
+        Ok(())
+    } else {
+        Err(Fault::internal("No path to datacenter"))
+    }
+}

@@ -1,0 +1,69 @@
+//! `/v1/health/…`: checks, and the instances that they let through.
+
+use axum::extract::{Path, State};
+
+use super::App;
+use super::ask::Ask;
+use super::reply::{self, Answer};
+use super::wire;
+use crate::state::{CheckView, NodeName, ServiceName, State as Registry, Status, Topic};
+
+pub(crate) async fn service(State(app): State<App>, Path(name): Path<String>, ask: Ask) -> Answer {
+    let datacenter = &app.config().datacenter;
+    let selection = ask.filter(wire::health(&wire::sample(), datacenter))?;
+    let name = ServiceName::from(name);
+    let topic = Topic::Service(name.clone());
+    ask.wait(&app, &topic).await?;
+    let (index, views) = {
+        let state = app.state();
+        (state.index_of(&topic), state.instances(&name).collect::<Vec<_>>())
+    };
+    let only_passing = ask.flag("passing");
+    let list: Vec<_> = views
+        .iter()
+        .filter(|view| !only_passing || view.status() == Status::Passing)
+        .filter(|view| ask.wants(view))
+        .map(|view| wire::health(view, datacenter))
+        .filter(|health| selection.selects(health))
+        .collect();
+    Ok(reply::indexed(&ask, index, &list))
+}
+
+pub(crate) async fn state(State(app): State<App>, Path(word): Path<String>, ask: Ask) -> Answer {
+    let status = Status::parse(&word);
+    let wanted = |view: &CheckView| word == "any" || Some(view.check.value.status) == status;
+    list(&app, &ask, &Topic::Checks, |state| state.all_checks().filter(wanted).collect()).await
+}
+
+pub(crate) async fn node(State(app): State<App>, Path(name): Path<String>, ask: Ask) -> Answer {
+    let name = NodeName::from(name);
+    let topic = Topic::Node(name.clone());
+    list(&app, &ask, &topic, |state| state.checks_on(&name).collect()).await
+}
+
+pub(crate) async fn checks(State(app): State<App>, Path(name): Path<String>, ask: Ask) -> Answer {
+    let name = ServiceName::from(name);
+    let topic = Topic::Service(name.clone());
+    list(&app, &ask, &topic, |state| state.checks_of(&name).collect()).await
+}
+
+async fn list(
+    app: &App,
+    ask: &Ask,
+    topic: &Topic,
+    read: impl FnOnce(&Registry) -> Vec<CheckView>,
+) -> Answer {
+    let selection = ask.filter(wire::check(&wire::sample_check()))?;
+    ask.wait(app, topic).await?;
+    let (index, views) = {
+        let state = app.state();
+        (state.index_of(topic), read(&state))
+    };
+    let list: Vec<_> = views
+        .iter()
+        .filter(|view| ask.wants_node(&view.node.value))
+        .map(wire::check)
+        .filter(|check| selection.selects(check))
+        .collect();
+    Ok(reply::indexed(ask, index, &list))
+}

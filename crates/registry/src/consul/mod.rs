@@ -1,0 +1,181 @@
+//! Consul's HTTP API: its paths, its JSON, its manners.
+//!
+//! In reading order: the router here, then `agent`, `catalog` and `health` (the requests), `ask`
+//! (parameters and blocking reads), `input` and `wire` (JSON in and out), `filter`, and `server`
+//! (connections). Behaviour and shapes are Consul's as its clients know them; a deviation is said
+//! where it is made.
+
+mod agent;
+mod ask;
+mod body;
+mod catalog;
+mod duration;
+mod filter;
+mod health;
+mod input;
+mod loose;
+mod reply;
+mod server;
+mod wire;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::{any, get, put};
+use http::StatusCode;
+use tokio::sync::watch;
+
+use self::ask::Ask;
+use self::body::{not_served, wrong_method};
+use self::reply::Fault;
+use crate::config::Config;
+use crate::error::Error;
+use crate::service::{Handle, Shared};
+use crate::state::{self, Command, Node, NodeName, Stored};
+
+pub(crate) use self::server::serve;
+
+/// What every request is served with.
+#[derive(Clone, Debug)]
+pub(crate) struct App {
+    handle: Handle,
+    address: SocketAddr,
+    closing: watch::Receiver<bool>,
+}
+
+impl App {
+    pub(crate) const fn new(
+        handle: Handle,
+        address: SocketAddr,
+        closing: watch::Receiver<bool>,
+    ) -> Self {
+        Self { handle, address, closing }
+    }
+
+    fn config(&self) -> &Config {
+        &self.shared().config
+    }
+
+    fn shared(&self) -> &Shared {
+        self.handle.shared()
+    }
+
+    fn state(&self) -> std::sync::RwLockReadGuard<'_, state::State> {
+        self.handle.state()
+    }
+
+    async fn command(&self, command: Command) -> Result<(), Error> {
+        self.handle.command(command).await
+    }
+
+    fn own_name(&self) -> NodeName {
+        self.state().own_node().clone()
+    }
+
+    fn own_node(&self) -> Arc<Stored<Node>> {
+        Arc::clone(self.state().own())
+    }
+
+    fn min_check_interval(&self) -> Duration {
+        self.config().limits.check_interval.0
+    }
+
+    /// Resolves once the registry is shutting down.
+    async fn closing(&self) {
+        let mut closing = self.closing.clone();
+        // An error means that whoever would close is gone, which is the same.
+        let _closed = closing.wait_for(|closing| *closing).await;
+    }
+}
+
+/// Every path.
+pub(crate) fn router(app: App) -> Router {
+    Router::new()
+        .merge(agent_routes())
+        .merge(catalog_routes())
+        .merge(refused_routes())
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(app)
+}
+
+fn agent_routes() -> Router<App> {
+    Router::new()
+        .route("/v1/agent/self", get(agent::about))
+        .route("/v1/agent/members", get(agent::members))
+        .route("/v1/agent/maintenance", put(agent::maintain_node))
+        .route("/v1/agent/services", get(agent::services))
+        .route("/v1/agent/service/register", put(agent::register))
+        .route("/v1/agent/service/deregister/{*id}", put(agent::deregister))
+        .route("/v1/agent/service/maintenance/{*id}", put(agent::maintain_service))
+        .route("/v1/agent/service/{*id}", get(agent::service))
+        .route("/v1/agent/checks", get(agent::checks))
+        .route("/v1/agent/check/register", put(agent::register_check))
+        .route("/v1/agent/check/deregister/{*id}", put(agent::deregister_check))
+        .route("/v1/agent/check/pass/{*id}", put(agent::pass))
+        .route("/v1/agent/check/warn/{*id}", put(agent::warn))
+        .route("/v1/agent/check/fail/{*id}", put(agent::fail))
+        .route("/v1/agent/check/update/{*id}", put(agent::update))
+        .route("/v1/agent/health/service/id/{*id}", get(agent::health_by_id))
+        .route("/v1/agent/health/service/name/{*name}", get(agent::health_by_name))
+}
+
+fn catalog_routes() -> Router<App> {
+    Router::new()
+        .route("/v1/catalog/datacenters", get(catalog::datacenters))
+        .route("/v1/catalog/services", get(catalog::services))
+        .route("/v1/catalog/service/{*name}", get(catalog::service))
+        .route("/v1/catalog/nodes", get(catalog::nodes))
+        .route("/v1/catalog/node/{*name}", get(catalog::node))
+        .route("/v1/catalog/node-services/{*name}", get(catalog::node_services))
+        .route("/v1/catalog/register", put(catalog::register))
+        .route("/v1/catalog/deregister", put(catalog::deregister))
+        .route("/v1/health/service/{*name}", get(health::service))
+        .route("/v1/health/state/{word}", get(health::state))
+        .route("/v1/health/node/{*name}", get(health::node))
+        .route("/v1/health/checks/{*name}", get(health::checks))
+        .route("/v1/status/leader", get(leader))
+        .route("/v1/status/peers", get(peers))
+}
+
+/// What is known and not served, so that a client is told so and not that its path is wrong.
+fn refused_routes() -> Router<App> {
+    const LATER: &str = "Posthouse does not serve key-value, sessions, transactions and events yet";
+    const NEVER: &str = "Posthouse does not serve this part of Consul's API";
+    let mut router = Router::new();
+    for (group, text) in [
+        ("kv", LATER),
+        ("session", LATER),
+        ("txn", LATER),
+        ("event", LATER),
+        ("connect", NEVER),
+        ("config", NEVER),
+        ("acl", NEVER),
+        ("operator", NEVER),
+        ("peering", NEVER),
+        ("query", NEVER),
+    ] {
+        let refuse = move || std::future::ready(not_served(text));
+        router = router
+            .route(&format!("/v1/{group}"), any(refuse))
+            .route(&format!("/v1/{group}/"), any(refuse))
+            .route(&format!("/v1/{group}/{{*rest}}"), any(refuse));
+    }
+    router
+}
+
+async fn leader(State(app): State<App>, ask: Ask) -> Response {
+    reply::json(&ask, &app.address.to_string())
+}
+
+async fn peers(State(app): State<App>, ask: Ask) -> Response {
+    reply::json(&ask, &[app.address.to_string()])
+}
+
+async fn unknown() -> Fault {
+    Fault::new(StatusCode::NOT_FOUND, "Invalid URL path: not a recognized HTTP API endpoint")
+}

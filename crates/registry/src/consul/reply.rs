@@ -1,0 +1,126 @@
+//! Answers as Consul gives them: JSON with its headers, or one line of plain text.
+
+use std::borrow::Cow;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{HeaderMap, StatusCode};
+use serde::Serialize;
+use serde_json::ser::{PrettyFormatter, Serializer};
+
+use super::ask::Ask;
+use crate::error::Error;
+use crate::state::{Index, Refusal};
+
+const X_INDEX: HeaderName = HeaderName::from_static("x-consul-index");
+const X_KNOWN_LEADER: HeaderName = HeaderName::from_static("x-consul-knownleader");
+const X_LAST_CONTACT: HeaderName = HeaderName::from_static("x-consul-lastcontact");
+const X_CONSISTENCY: HeaderName = HeaderName::from_static("x-consul-effective-consistency");
+const X_FILTERED: HeaderName = HeaderName::from_static("x-consul-results-filtered-by-acls");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+pub(crate) type Answer = Result<Response, Fault>;
+
+/// Why a request is refused, in one line of plain text.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    status: StatusCode,
+    text: Cow<'static, str>,
+}
+
+impl Fault {
+    pub(crate) fn new(status: StatusCode, text: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, text: text.into() }
+    }
+
+    pub(crate) fn bad(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, text)
+    }
+
+    pub(crate) fn not_found(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, text)
+    }
+
+    pub(crate) fn internal(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, text)
+    }
+}
+
+impl IntoResponse for Fault {
+    fn into_response(self) -> Response {
+        (self.status, [(CONTENT_TYPE, TEXT)], self.text).into_response()
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        let status = match &error {
+            Error::Refused(refusal) => match refusal {
+                Refusal::UnknownNode(_)
+                | Refusal::UnknownInstance(_)
+                | Refusal::UnknownCheck(_)
+                | Refusal::NoInstanceToCheck(_)
+                | Refusal::NotTtl(_) => StatusCode::NOT_FOUND,
+                Refusal::Own(_) => StatusCode::BAD_REQUEST,
+                Refusal::Limit { .. } => StatusCode::TOO_MANY_REQUESTS,
+            },
+            Error::TooManyWatchers(_) => StatusCode::TOO_MANY_REQUESTS,
+            Error::AddressInUse(_) | Error::Listen { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            Error::Stopped => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+/// An empty answer: done.
+pub(crate) fn done() -> Response {
+    StatusCode::OK.into_response()
+}
+
+/// A line of plain text.
+pub(crate) fn text(status: StatusCode, text: &'static str) -> Response {
+    (status, [(CONTENT_TYPE, TEXT)], text).into_response()
+}
+
+/// `value` as JSON.
+pub(crate) fn json(ask: &Ask, value: &impl Serialize) -> Response {
+    let mut body = Vec::with_capacity(256);
+    let written = if ask.flag("pretty") {
+        let indent = PrettyFormatter::with_indent(b"    ");
+        value.serialize(&mut Serializer::with_formatter(&mut body, indent)).map(|()| {
+            body.push(b'\n');
+        })
+    } else {
+        serde_json::to_writer(&mut body, value)
+    };
+    match written {
+        Ok(()) => ([(CONTENT_TYPE, JSON)], Body::from(body)).into_response(),
+        Err(error) => Fault::internal(error.to_string()).into_response(),
+    }
+}
+
+/// `value` as JSON, as it was at `index`.
+pub(crate) fn indexed(ask: &Ask, index: Index, value: &impl Serialize) -> Response {
+    let mut response = json(ask, value);
+    let headers = response.headers_mut();
+    headers.insert(X_INDEX, HeaderValue::from(index.get()));
+    describe_consistency(headers, ask);
+    response
+}
+
+fn describe_consistency(headers: &mut HeaderMap, ask: &Ask) {
+    let consistency = if ask.flag("stale") {
+        "stale"
+    } else if ask.flag("consistent") {
+        "consistent"
+    } else {
+        "leader"
+    };
+    headers.insert(X_CONSISTENCY, HeaderValue::from_static(consistency));
+    // One node that answers from what it has is its own leader, and never behind.
+    headers.insert(X_KNOWN_LEADER, HeaderValue::from_static("true"));
+    headers.insert(X_LAST_CONTACT, HeaderValue::from_static("0"));
+    headers.insert(X_FILTERED, HeaderValue::from_static("false"));
+}

@@ -1,0 +1,150 @@
+//! Pushing every service's instances to whoever follows: the gateway, which routes by them.
+//!
+//! A follower keeps the names of the services that changed since it last asked, each once, and
+//! reads the present state when asked. So its memory is bounded by the number of services, and one
+//! that is slow skips what is past.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use tokio::sync::Notify;
+
+use crate::service::Shared;
+use crate::state::{InstanceView, ServiceName, Status};
+
+/// A service as it now is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The service.
+    pub service: Arc<str>,
+    /// All its instances, ordered by node and id; empty when the service is gone.
+    pub instances: Vec<Endpoint>,
+}
+
+/// An instance as a caller needs to know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The instance's id, unique on its node.
+    pub id: String,
+    /// The name of its node.
+    pub node: String,
+    /// Where to reach it: a host name or IP address.
+    pub address: String,
+    /// Its port.
+    pub port: u16,
+    /// Its weight while it passes.
+    pub weight_passing: u32,
+    /// Its weight while it warns.
+    pub weight_warning: u32,
+    /// Words to select it by.
+    pub tags: Vec<String>,
+    /// What its owner says about it (`protocol`, `zone`, …).
+    pub meta: BTreeMap<String, String>,
+    /// The worst status of its checks and its node's, maintenance included.
+    pub status: Status,
+}
+
+impl From<&InstanceView> for Endpoint {
+    fn from(view: &InstanceView) -> Self {
+        let instance = &view.instance.value;
+        Self {
+            id: instance.id.to_string(),
+            node: view.node.value.name.to_string(),
+            address: view.address().to_owned(),
+            port: instance.port,
+            weight_passing: instance.weights.passing,
+            weight_warning: instance.weights.warning,
+            tags: instance.tags.clone(),
+            meta: instance.meta.clone(),
+            status: view.status(),
+        }
+    }
+}
+
+/// Receives every service, and then every change to one.
+#[derive(Debug)]
+pub struct Follower {
+    shared: Arc<Shared>,
+    inbox: Arc<Inbox>,
+}
+
+impl Follower {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let inbox = Arc::new(Inbox::default());
+        // Listed before it looks: a service that comes in between is then noted twice, not never.
+        shared.followers.add(&inbox);
+        for service in shared.state().services() {
+            inbox.put(service);
+        }
+        Self { shared, inbox }
+    }
+
+    /// The next service that changed since it was last returned, as it is now; at first every
+    /// service that there is. Nothing is lost when the future is dropped before it resolves.
+    pub async fn next(&mut self) -> Change {
+        loop {
+            if let Some(change) = self.try_next() {
+                return change;
+            }
+            self.inbox.filled.notified().await;
+        }
+    }
+
+    /// Like [`Follower::next`], but `None` when nothing has changed. When it first returns `None`,
+    /// the follower has seen every service that was there when it began.
+    pub fn try_next(&mut self) -> Option<Change> {
+        let name = self.inbox.take()?;
+        let views: Vec<_> = self.shared.state().instances(&name).collect();
+        let instances = views.iter().map(Endpoint::from).collect();
+        Some(Change { service: name.to_shared(), instances })
+    }
+}
+
+/// All followers. One that was dropped is forgotten at the next change.
+#[derive(Debug, Default)]
+pub(crate) struct Followers(Mutex<Vec<Weak<Inbox>>>);
+
+impl Followers {
+    fn add(&self, inbox: &Arc<Inbox>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(inbox));
+    }
+
+    pub(crate) fn push(&self, service: &ServiceName) {
+        let mut followers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        followers.retain(|inbox| inbox.upgrade().inspect(|inbox| inbox.put(service)).is_some());
+    }
+}
+
+/// The services that a follower has yet to look at.
+#[derive(Debug, Default)]
+struct Inbox {
+    names: Mutex<Names>,
+    filled: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Names {
+    order: VecDeque<ServiceName>,
+    present: HashSet<ServiceName, foldhash::fast::RandomState>,
+}
+
+impl Inbox {
+    fn put(&self, service: &ServiceName) {
+        let mut names = self.names();
+        if names.present.insert(service.clone()) {
+            names.order.push_back(service.clone());
+            self.filled.notify_one();
+        }
+    }
+
+    fn take(&self) -> Option<ServiceName> {
+        let mut names = self.names();
+        let name = names.order.pop_front()?;
+        names.present.remove(&name);
+        Some(name)
+    }
+
+    fn names(&self) -> MutexGuard<'_, Names> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

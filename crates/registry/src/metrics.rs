@@ -1,0 +1,187 @@
+//! What the registry reports: counters that its parts count up, and figures that are read from the
+//! state whenever the metrics are collected.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::service::Shared;
+use crate::state::{Cause, Event, Refusal, Status};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByStatus {
+    status: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByCause {
+    cause: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByLimit {
+    limit: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByOutcome {
+    outcome: &'static str,
+}
+
+/// How a blocking read ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Waited {
+    /// It was out of date when it came.
+    Behind,
+    /// A change woke it.
+    Woken,
+    /// Its time ran out.
+    Elapsed,
+}
+
+/// The registry's counters.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    registrations: Counter,
+    deregistrations: Family<ByCause, Counter>,
+    status_changes: Family<ByStatus, Counter>,
+    probes: Family<ByStatus, Counter>,
+    blocking_reads: Family<ByOutcome, Counter>,
+    wakes: Counter,
+    refused: Family<ByLimit, Counter>,
+    connections: Gauge,
+}
+
+impl Metrics {
+    /// Enters everything that `shared` reports in `registry`.
+    pub(crate) fn register(shared: &Arc<Shared>, registry: &mut Registry) {
+        let all = registry.sub_registry_with_prefix("posthouse_registry");
+        let m = &shared.metrics;
+        all.register(
+            "registrations",
+            "Registrations that changed something",
+            m.registrations.clone(),
+        );
+        all.register("deregistrations", "Instances deregistered", m.deregistrations.clone());
+        all.register("status_changes", "Checks that changed to a status", m.status_changes.clone());
+        all.register("probes", "Probes run, by their result", m.probes.clone());
+        all.register(
+            "blocking_reads",
+            "Blocking reads, by how they ended",
+            m.blocking_reads.clone(),
+        );
+        all.register("wakes", "Watchers woken by changes", m.wakes.clone());
+        all.register("refused", "Requests refused at a limit", m.refused.clone());
+        all.register("connections", "Open connections to the Consul API", m.connections.clone());
+        all.register_collector(Box::new(Census(Arc::downgrade(shared))));
+    }
+
+    pub(crate) fn happened(&self, event: &Event) {
+        match event {
+            Event::InstanceSet { .. } => drop(self.registrations.inc()),
+            Event::InstanceRemoved { cause, .. } => {
+                let cause = match cause {
+                    Cause::Asked => "asked",
+                    Cause::Critical => "critical",
+                };
+                self.deregistrations.get_or_create(&ByCause { cause }).inc();
+            }
+            Event::StatusChanged { status, .. } => self.changed_to(*status),
+            Event::Expired { .. } => self.changed_to(Status::Critical),
+            _ => {}
+        }
+    }
+
+    fn changed_to(&self, status: Status) {
+        self.status_changes.get_or_create(&ByStatus { status: status.as_str() }).inc();
+    }
+
+    pub(crate) fn probed(&self, status: Status) {
+        self.probes.get_or_create(&ByStatus { status: status.as_str() }).inc();
+    }
+
+    pub(crate) fn waited(&self, waited: Waited) {
+        let outcome = match waited {
+            Waited::Behind => "behind",
+            Waited::Woken => "woken",
+            Waited::Elapsed => "elapsed",
+        };
+        self.blocking_reads.get_or_create(&ByOutcome { outcome }).inc();
+    }
+
+    pub(crate) fn woke(&self, watchers: usize) {
+        self.wakes.inc_by(u64::try_from(watchers).unwrap_or(u64::MAX));
+    }
+
+    pub(crate) fn refused(&self, refusal: &Refusal) {
+        if let Refusal::Limit { what, .. } = refusal {
+            self.limited(what);
+        }
+    }
+
+    /// A request was refused at the limit of this configuration key.
+    pub(crate) fn limited(&self, limit: &'static str) {
+        self.refused.get_or_create(&ByLimit { limit }).inc();
+    }
+
+    /// How many connections are open.
+    pub(crate) fn connections(&self) -> usize {
+        usize::try_from(self.connections.get()).unwrap_or(0)
+    }
+
+    pub(crate) fn connected(self: &Arc<Self>) -> Connected {
+        self.connections.inc();
+        Connected(Arc::clone(self))
+    }
+}
+
+/// Counts a connection while it is open.
+#[derive(Debug)]
+pub(crate) struct Connected(Arc<Metrics>);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.connections.dec();
+    }
+}
+
+/// Reads the figures that the state holds anyway. Weak, so that metrics keep no registry alive.
+#[derive(Debug)]
+struct Census(Weak<Shared>);
+
+impl Collector for Census {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let Some(shared) = self.0.upgrade() else { return Ok(()) };
+        let state = shared.state();
+        let (services, nodes) = (state.services().count(), state.nodes().count());
+        let (checks, by_status) = (state.check_count(), state.instances_by_status());
+        drop(state);
+        for (name, help, value) in [
+            ("services", "Services that have an instance", services),
+            ("nodes", "Nodes", nodes),
+            ("checks", "Checks", checks),
+            ("watchers", "Blocking reads that wait", shared.watchers.count()),
+        ] {
+            let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+            let unit: Option<&Unit> = None;
+            let family = encoder.encode_descriptor(name, help, unit, gauge.metric_type())?;
+            gauge.encode(family)?;
+        }
+        let gauge = ConstGauge::new(0_i64);
+        let help = "Instances, by the worst status of their checks";
+        let mut family = encoder.encode_descriptor("instances", help, None, gauge.metric_type())?;
+        for (status, count) in
+            [Status::Passing, Status::Warning, Status::Critical].into_iter().zip(by_status)
+        {
+            let gauge = ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX));
+            gauge.encode(family.encode_family(&ByStatus { status: status.as_str() })?)?;
+        }
+        Ok(())
+    }
+}
