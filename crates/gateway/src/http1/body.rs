@@ -86,7 +86,8 @@ impl BodyDecoder {
     ///
     /// # Errors
     /// When the framing is malformed; the connection must not be read further. The same refusal is
-    /// returned from then on.
+    /// returned from then on. Its status is a request's; a response whose head has been forwarded
+    /// can only be cut short.
     pub fn decode(&mut self, buf: &mut BytesMut) -> Result<Decoded, Refusal> {
         self.step(buf).inspect_err(|refusal| self.state = State::Refused(*refusal))
     }
