@@ -54,7 +54,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let root = super::root()?;
     let setting = Setting {
         folder: super::fresh_folder(&root, "failover")?,
-        posthouse: install::build(&root, "posthouse", "posthouse")?,
+        posthouse: install::posthouse(&root)?,
         bench_load: install::build(&root, "posthouse-bench-load", "bench-load")?,
         root,
     };

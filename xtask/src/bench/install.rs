@@ -86,6 +86,17 @@ fn succeed(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Names a Posthouse to measure in place of this tree's, to compare two builds.
+const POSTHOUSE: &str = "POSTHOUSE_BINARY";
+
+/// The Posthouse to measure: built from this tree, unless another is named.
+pub(crate) fn posthouse(root: &Path) -> anyhow::Result<PathBuf> {
+    match env::var_os(POSTHOUSE) {
+        Some(program) => Ok(PathBuf::from(program)),
+        None => build(root, "posthouse", "posthouse"),
+    }
+}
+
 /// Builds one of our programs as released, and says where it is.
 pub(crate) fn build(root: &Path, package: &str, binary: &str) -> anyhow::Result<PathBuf> {
     eprintln!("building {package}");

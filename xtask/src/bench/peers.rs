@@ -56,7 +56,7 @@ impl Proxy {
         let debian = |package| install::require(root, package, Source::Debian { package }, install);
         let python = |program| install::require(root, program, Source::Python, install);
         match self {
-            Self::Posthouse => install::build(root, "posthouse", "posthouse"),
+            Self::Posthouse => install::posthouse(root),
             Self::Nginx => debian("nginx"),
             Self::Haproxy => debian("haproxy"),
             Self::Traefik => python("traefik"),
@@ -123,6 +123,10 @@ impl Proxy {
         let _ = fs::remove_dir_all(folder.join("data"));
         let launch = match wrapper {
             None => Launch::new(program),
+            // A wrapper cannot follow a worker that gives up being root.
+            Some(wrapper) if self == Self::Nginx => {
+                wrapper.arg(program).args(["-g", "master_process off;"])
+            }
             Some(wrapper) => wrapper.arg(program),
         };
         let config = folder.join(self.templates()[0]);

@@ -69,7 +69,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let work = Work::routes(options.routes, peers::free_address()?.port());
     let setting = Setting {
         folder: super::fresh_folder(&root, "reload")?,
-        posthouse: install::build(&root, "posthouse", "posthouse")?,
+        posthouse: install::posthouse(&root)?,
         bench_load: install::build(&root, "posthouse-bench-load", "bench-load")?,
         root,
         work,
