@@ -22,12 +22,13 @@ where
     Fut: Future<Output = Result<T, E>>,
 {
     let deadline = Instant::now() + PATIENCE;
+    let mut last = "the first look did not end".to_owned();
     loop {
-        let last = match tokio::time::timeout_at(deadline, look()).await {
+        match tokio::time::timeout_at(deadline, look()).await {
             Ok(Ok(found)) => return found,
-            Ok(Err(error)) => error.to_string(),
-            Err(_deadline) => "the last look did not end".to_owned(),
-        };
+            Ok(Err(error)) => last = error.to_string(),
+            Err(_deadline) => {}
+        }
         assert!(Instant::now() < deadline, "waited {PATIENCE:?} for {what}: {last}");
         sleep(PAUSE).await;
     }
