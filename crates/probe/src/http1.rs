@@ -1,7 +1,9 @@
 //! The HTTP/1.1 probe: one request on one connection, polled in the caller's own task.
 
-use http::header::{CONNECTION, HOST, HeaderValue, USER_AGENT};
-use http::{Request, Response};
+use std::borrow::Cow;
+
+use http::header::{CONNECTION, HOST, HeaderValue, LOCATION, USER_AGENT};
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -11,6 +13,30 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::{Healthy, Http, MAX_OUTPUT, Unhealthy, connect, socket_address, tls};
 
 pub(crate) async fn probe(target: &Http) -> Result<Healthy, Unhealthy> {
+    let mut place = Cow::Borrowed(target);
+    let mut redirects = target.redirects;
+    loop {
+        let answer = once(&place).await?;
+        match &answer.location {
+            Some(location) if redirects > 0 => {
+                let moved = place.moved(location);
+                place = Cow::Owned(moved.map_err(|error| Unhealthy::new(error.to_string()))?);
+                redirects -= 1;
+            }
+            _ => return answer.judged(&place),
+        }
+    }
+}
+
+/// What a target answered.
+struct Answer {
+    status: StatusCode,
+    /// Where it redirects to, if it does.
+    location: Option<String>,
+    excerpt: String,
+}
+
+async fn once(target: &Http) -> Result<Answer, Unhealthy> {
     let default_port = if target.tls { 443 } else { 80 };
     let stream = connect(&socket_address(&target.authority, default_port)).await?;
     if target.tls {
@@ -21,7 +47,7 @@ pub(crate) async fn probe(target: &Http) -> Result<Healthy, Unhealthy> {
     }
 }
 
-async fn exchange<S>(target: &Http, stream: S) -> Result<Healthy, Unhealthy>
+async fn exchange<S>(target: &Http, stream: S) -> Result<Answer, Unhealthy>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -33,7 +59,7 @@ where
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
     let answer = async {
         let response = sender.send_request(request(target)?).await.map_err(failed)?;
-        judge(target, response).await
+        Ok(answer(response).await)
     };
     let mut answer = std::pin::pin!(answer);
     tokio::select! {
@@ -66,14 +92,26 @@ fn request(target: &Http) -> Result<Request<Full<bytes::Bytes>>, Unhealthy> {
     Ok(request)
 }
 
-async fn judge(target: &Http, response: Response<Incoming>) -> Result<Healthy, Unhealthy> {
+async fn answer(response: Response<Incoming>) -> Answer {
     let (head, body) = response.into_parts();
-    let excerpt = excerpt(body).await;
-    let Http { method, authority, path, .. } = target;
-    let said = format!("{method} {authority}{path}: {} Output: {excerpt}", head.status);
-    match target.judge(head.status) {
-        Some(degraded) => Ok(Healthy { degraded, output: said }),
-        None => Err(Unhealthy::new(said)),
+    let status = head.status;
+    let location = head.headers.get(LOCATION).filter(|_| is_redirect(status));
+    let location = location.and_then(|location| location.to_str().ok()).map(str::to_owned);
+    Answer { status, location, excerpt: excerpt(body).await }
+}
+
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+impl Answer {
+    fn judged(self, target: &Http) -> Result<Healthy, Unhealthy> {
+        let Http { method, authority, path, .. } = target;
+        let said = format!("{method} {authority}{path}: {} Output: {}", self.status, self.excerpt);
+        match target.judge(self.status) {
+            Some(degraded) => Ok(Healthy { degraded, output: said }),
+            None => Err(Unhealthy::new(said)),
+        }
     }
 }
 
@@ -141,6 +179,19 @@ mod tests {
         assert!(reason.contains("503") && reason.ends_with("connection closes"), "{reason}");
         let (result, _) = check("nonsense\r\n\r\n").await;
         assert!(result.is_err());
+    }
+
+    #[tokio::test]
+    async fn redirects_are_followed_as_far_as_allowed() {
+        let (end, _) = serve_once("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".into()).await;
+        let moved = format!("HTTP/1.1 308 X\r\nlocation: http://{end}/\r\n\r\n");
+        let (start, _) = serve_once(moved.clone()).await;
+        let mut http = Http::get(&format!("http://{start}/")).expect("a good URL");
+        http.redirects = 1;
+        let followed = crate::probe(&Target::Http(http), Duration::from_secs(5)).await;
+        assert!(followed.expect("healthy").output.contains(&end));
+        let (result, _) = check(moved).await;
+        assert!(result.expect_err("none are followed").reason.contains("308"));
     }
 
     #[tokio::test]

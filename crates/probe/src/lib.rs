@@ -52,6 +52,8 @@ pub struct Http {
     pub body: Bytes,
     /// Accept any certificate.
     pub tls_skip_verify: bool,
+    /// How many redirects in a row are followed. Where none is, a redirect is judged by its status.
+    pub redirects: u8,
     /// The statuses that are healthy.
     pub healthy: RangeInclusive<u16>,
     /// The statuses that are healthy but degraded, looked at first.
@@ -129,9 +131,30 @@ impl Http {
             headers: HeaderMap::new(),
             body: Bytes::new(),
             tls_skip_verify: false,
+            redirects: 0,
             healthy: 200..=299,
             degraded: 429..=429,
         })
+    }
+
+    /// The same probe of the place that a redirect of this one leads to (RFC 9110 §10.2.2).
+    fn moved(&self, location: &str) -> Result<Self, BadUrl> {
+        let Self { tls, authority, path, .. } = self;
+        let scheme = if *tls { "https" } else { "http" };
+        let absolute = if location.contains("://") {
+            location.to_owned()
+        } else if location.starts_with("//") {
+            format!("{scheme}:{location}")
+        } else if location.starts_with('/') {
+            format!("{scheme}://{authority}{location}")
+        } else {
+            let path = path.split('?').next().unwrap_or_default();
+            let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            format!("{scheme}://{authority}{folder}/{location}")
+        };
+        let place = Self::get(&absolute)?;
+        let Self { tls, authority, path, .. } = place;
+        Ok(Self { tls, authority, path, ..self.clone() })
     }
 
     fn judge(&self, status: StatusCode) -> Option<bool> {
@@ -189,6 +212,21 @@ mod tests {
         for bad in ["", "/health", "ftp://a/", "http://", "http:///x", "http://a b/", "a:1"] {
             assert!(Http::get(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_redirect_leads_where_it_says() {
+        let http = Http::get("http://a:1/up/now?x=1").expect("a good URL");
+        for (location, leads) in [
+            ("https://b/y", "true b /y"),
+            ("//b/y", "false b /y"),
+            ("/y?z", "false a:1 /y?z"),
+            ("later/", "false a:1 /up/later/"),
+        ] {
+            let Http { tls, authority, path, .. } = http.moved(location).expect(location);
+            assert_eq!(format!("{tls} {authority} {path}"), leads);
+        }
+        assert!(http.moved("ftp://b/").is_err());
     }
 
     #[test]

@@ -23,6 +23,9 @@ const MIN_DEREGISTER_AFTER: Duration = Duration::from_secs(60);
 /// How long a probe may take when its check does not say.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How many redirects an HTTP check follows, unless it follows none.
+const MAX_REDIRECTS: u8 = 10;
+
 /// The body of `agent/service/register`, and the `Service` of `catalog/register` (whose name is
 /// under `Service`).
 #[derive(Debug, Default, Deserialize)]
@@ -86,6 +89,7 @@ pub(crate) struct CheckInput {
     grpc: String,
     #[serde(rename = "GRPCUseTLS")]
     grpc_use_tls: bool,
+    disable_redirects: bool,
     interval: GoDuration,
     timeout: GoDuration,
     success_before_passing: i64,
@@ -262,6 +266,7 @@ impl CheckInput {
                 .ok_or_else(|| invalid("Header holds a name or value that HTTP forbids".into()))?;
             http.body = self.body.clone().into();
             http.tls_skip_verify = self.tls_skip_verify;
+            http.redirects = if self.disable_redirects { 0 } else { MAX_REDIRECTS };
             return Ok(Some(Target::Http(http)));
         }
         if !self.tcp.is_empty() {

@@ -71,6 +71,12 @@ impl State {
             NodeRef::Known(name) if self.nodes.contains_key(&name) => Vec::new(),
             NodeRef::Known(name) => return Err(Refusal::UnknownNode(name)),
         };
+        let own = |check: &&NewCheck| {
+            self.kind(&name, &check.definition.id) == Some(&CheckKind::Membership)
+        };
+        if let Some(check) = checks.iter().find(own) {
+            return Err(Refusal::Own(check.definition.id.to_string()));
+        }
         let known = self.nodes.get(&name).and_then(|node| node.instances.get(&instance.id));
         if known.is_none() {
             within("instances", self.instance_count, 1, self.limits.instances)?;

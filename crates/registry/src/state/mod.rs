@@ -17,7 +17,7 @@ mod read;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use posthouse_base::time::Timestamp;
@@ -51,7 +51,7 @@ pub struct Limits {
 }
 
 /// Everything that the registry knows.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct State {
     own: NodeName,
     limits: Limits,
@@ -61,7 +61,7 @@ pub struct State {
     services_index: Index,
     nodes_index: Index,
     checks_index: Index,
-    tombstones: HashMap<ServiceName, Index, foldhash::fast::RandomState>,
+    tombstones: BTreeMap<ServiceName, Index>,
     /// The index of a service that never was, or whose tombstone is gone.
     floor: Index,
     deadlines: BTreeSet<Deadline>,
@@ -69,7 +69,7 @@ pub struct State {
     check_count: usize,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct NodeEntry {
     node: Arc<Stored<Node>>,
     index: Index,
@@ -80,13 +80,13 @@ struct NodeEntry {
     node_checks: BTreeSet<CheckId>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct InstanceEntry {
     instance: Arc<Stored<Instance>>,
     checks: BTreeSet<CheckId>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct ServiceEntry {
     index: Index,
     instances: BTreeSet<(NodeName, InstanceId)>,
@@ -124,7 +124,7 @@ impl State {
             services_index: start,
             nodes_index: start,
             checks_index: start,
-            tombstones: HashMap::default(),
+            tombstones: BTreeMap::new(),
             floor: start,
             deadlines: BTreeSet::new(),
             instance_count: 0,

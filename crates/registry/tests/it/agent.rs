@@ -94,6 +94,10 @@ async fn what_cannot_be_is_refused_with_the_reason() {
         (r#"{"Name": "a", "Check": {"TTL": "soon"}}"#, "Request decode failed: time"),
         (r#"{"Name": "a", "Check": {"TTL": "1s", "Status": "good"}}"#, "Bad check status"),
         (r#"{"Name": "a", "Check": {"UDP": "h:1", "Interval": "1s"}}"#, "Invalid check: UDP"),
+        (
+            r#"{"Name": "a", "Check": {"CheckID": "serfHealth", "TTL": "1s"}}"#,
+            r#""serfHealth" belongs"#,
+        ),
         (r#"{"Name": "a", "Check": {"AliasService": "b"}}"#, "Invalid check: alias"),
     ] {
         let answer = house.put("/v1/agent/service/register", body).await;

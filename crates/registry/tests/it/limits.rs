@@ -103,8 +103,8 @@ async fn nonsense_ends_its_connection_and_nothing_else() {
 #[tokio::test]
 async fn an_address_in_use_is_said() {
     let house = House::new().await;
-    let mut raw = posthouse_registry::Raw::default();
-    raw.address = house.address().to_string();
+    let address = house.address().to_string();
+    let raw = posthouse_registry::Raw { address, ..Default::default() };
     let mut report = posthouse_base::config::Report::new();
     let path = posthouse_base::config::Path::root();
     let config = posthouse_registry::Config::check(&raw, &path, &mut report).expect("checked");
