@@ -101,7 +101,8 @@ fn table(out: &mut String, properties: &Map<String, Value>, kind: &Value) {
             Some(Value::Null) | None if required.iter().any(|name| *name == key) => {
                 "*required*".to_owned()
             }
-            Some(Value::Null) | None => String::new(),
+            // What a whole section or list is by default, its own table shows.
+            Some(Value::Null | Value::Object(_) | Value::Array(_)) | None => String::new(),
             Some(value) => format!("`{}`", plain(value)),
         };
         let meaning = one_line(property["description"].as_str().unwrap_or_default());
@@ -173,6 +174,7 @@ mod tests {
             "properties": {
                 "data": { "type": "string", "default": "./data", "description": "Where\n it is." },
                 "routes": { "type": "array", "items": { "$ref": "#/$defs/Route" } },
+                "listeners": { "type": "array", "items": { "type": "string" }, "default": [] },
                 "admin": { "anyOf": [ { "$ref": "#/$defs/Admin" }, { "type": "null" } ] },
             },
             "required": [ "routes" ],
@@ -188,6 +190,7 @@ mod tests {
             "## The file\n\nAll of it.\n",
             "| `data` | text | `./data` | Where it is. |\n",
             "| `routes` | list of [Route](#route) | *required* |  |\n",
+            "| `listeners` | list of text |  |  |\n",
             "| `admin` | [Admin](#admin) |  |  |\n",
             "## Route\n\n| key |",
             "| `path` | text |  |  |\n",
