@@ -149,7 +149,7 @@ impl Setting {
         house::write_config(&self.root, &self.folder, "calm.yaml", &work)?;
         let begun = Instant::now();
         let path = work.last_path();
-        while fetch(house.address, &path)?.0 != 200 {
+        while !fetch(house.address, &path).is_ok_and(|(status, _)| status == 200) {
             house.group.ensure_alive()?;
             ensure!(begun.elapsed() < LIMIT, "the changed file is not in force after {LIMIT:?}");
             thread::sleep(Duration::from_millis(5));
