@@ -7,3 +7,4 @@ mod checks;
 mod client;
 mod follow;
 mod limits;
+mod metrics;
