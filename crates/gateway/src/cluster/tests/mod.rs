@@ -1,0 +1,1 @@
+//! Seeded simulations of a service in virtual time.
