@@ -19,11 +19,13 @@ const SAMPLES: usize = 4;
 /// its past: the only way to learn that a slow one has recovered.
 const EXPLORE: u32 = 64;
 
-/// What choosing by load needs to know about one that may be chosen.
+/// What choosing by load needs to know about one that may be chosen; smaller is better.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Load {
-    /// The cost of one more call; smaller is better.
-    pub cost: f64,
+    /// Its cost now.
+    pub now: f64,
+    /// Its cost with one more call.
+    pub then: f64,
     /// Has gone without a call for so long that its cost is hearsay: it is chosen.
     pub stale: bool,
 }
@@ -58,8 +60,9 @@ pub fn at_random(
     None
 }
 
-/// The least loaded of all `count` if they are few, else of some samples by weight. Equals keep the
-/// order of the schedule, so that weights hold without load as well.
+/// The least loaded of all `count` if they are few, else of some samples by weight. The one whose
+/// turn it is keeps the call unless another, with it, would be no more loaded than it is without:
+/// so weights hold without load as well, and a light one that idles does not overtake a heavy one.
 pub fn least(
     schedule: &Schedule,
     count: usize,
@@ -73,13 +76,16 @@ pub fn least(
         return Some(first);
     }
     // One that was accepted without a load is on trial, and this is its one call.
-    let Some(mut best) = load(first) else { return Some(first) };
-    let mut chosen = first;
+    let Some(own) = load(first) else { return Some(first) };
+    if own.stale {
+        return Some(first);
+    }
+    let (mut chosen, mut best) = (first, own.now);
     let mut compare = |index: usize| {
-        if let Some(load) = load(index)
-            && (load.stale, -load.cost) > (best.stale, -best.cost)
-        {
-            (chosen, best) = (index, load);
+        let Some(other) = load(index).filter(|_| index != first) else { return };
+        let cost = if other.stale { f64::NEG_INFINITY } else { other.then };
+        if cost < best || chosen == first && cost <= best {
+            (chosen, best) = (index, cost);
         }
     };
     if count <= COMPARE_ALL {
@@ -97,18 +103,25 @@ pub fn least(
 pub fn better_of_two(
     schedule: &Schedule,
     rng: &mut Rng,
-    accept: impl FnMut(usize, &mut Rng) -> bool,
+    mut accept: impl FnMut(usize, &mut Rng) -> bool,
     load: impl Fn(usize) -> Option<Load>,
 ) -> Option<usize> {
-    let first = at_random(schedule, rng, accept)?;
+    let first = at_random(schedule, rng, &mut accept)?;
     if rng.u32(..EXPLORE) == 0 {
         return Some(first);
     }
     let Some(one) = load(first) else { return Some(first) };
-    let second = schedule.sample(rng)?;
+    // Another one, if it is met at all: two of the same are no choice.
+    let mut second = first;
+    for _ in 0..TRIES {
+        second = schedule.sample(rng)?;
+        if second != first {
+            break;
+        }
+    }
     let Some(other) = load(second) else { return Some(first) };
-    let better = if one.stale == other.stale { other.cost < one.cost * 0.9 } else { other.stale };
-    Some(if better { second } else { first })
+    let better = if one.stale == other.stale { other.then < one.now * 0.9 } else { other.stale };
+    Some(if better && accept(second, rng) { second } else { first })
 }
 
 /// The first acceptable owner on the ring from a key onwards.

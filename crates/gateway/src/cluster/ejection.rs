@@ -60,6 +60,7 @@ impl Endpoint {
     pub(super) fn reinstate(&self, now: Coarse) {
         self.failing.consecutive.store(0, Relaxed);
         self.slow_from.store(now.0, Relaxed);
+        self.forget_peak();
         self.flags.fetch_and(!flag::EJECTED, Relaxed);
     }
 

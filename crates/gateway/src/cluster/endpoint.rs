@@ -344,6 +344,11 @@ impl Endpoint {
         }
     }
 
+    /// Forgets what was feared: it comes back, and its past says nothing.
+    pub(super) fn forget_peak(&self) {
+        self.peak.store(0, Relaxed);
+    }
+
     /// Recent latency in microseconds as a balancer should see it; 0 when unknown.
     pub(super) fn peak(&self, now: Coarse) -> u32 {
         Peak::unpack(self.peak.load(Relaxed)).now(now.wrapping())

@@ -190,18 +190,20 @@ impl EndpointSet {
         let calls = endpoint.in_flight();
         let stale = calls == 0 && now.0 >= endpoint.begun.load(Relaxed).saturating_add(STALE_MS);
         let share = weight / self.mean * endpoint.ramp(now, self.rules);
-        let queue = f64::from(calls) / share;
-        let cost = if self.balance == Balance::PeakEwma {
-            match (endpoint.peak(now), calls) {
-                // Unknown: one call finds out, and no more until it has.
-                (0, 0) => 0.0,
-                (0, _) => f64::from(u32::MAX) * (queue + 1.0),
-                (micros, _) => f64::from(micros) * (queue + 1.0),
-            }
-        } else {
-            queue
+        let calls = f64::from(calls);
+        let (queue, more) = (calls / share, (calls + 1.0) / share);
+        if self.balance == Balance::LeastRequests {
+            return Some(Load { now: queue, then: more, stale });
+        }
+        // A call costs its latency, more often if it has to queue; an idle one has no queue whatever
+        // its weight. Half a call makes the idle one win among equals.
+        let now_queue = if calls > 0.0 { ((calls + 0.5) / share).max(1.0) } else { 1.0 };
+        let micros = match endpoint.peak(now) {
+            // Unknown: one call finds out, and no more until it has.
+            0 if calls > 0.0 => f64::from(u32::MAX),
+            micros => f64::from(micros),
         };
-        Some(Load { cost, stale })
+        Some(Load { now: micros * now_queue, then: micros * more.max(1.0), stale })
     }
 
     /// Whom to take when nobody is well, 0 first: those that may be, then those that failed, then

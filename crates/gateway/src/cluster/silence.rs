@@ -73,6 +73,7 @@ impl Endpoint {
     /// Clears it of suspicion.
     pub(super) fn clear_suspicion(&self) {
         if self.has(flag::SUSPECT) {
+            self.forget_peak();
             self.flags.fetch_and(!flag::SUSPECT, Relaxed);
         }
     }
