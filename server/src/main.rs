@@ -1,2 +1,79 @@
-//! Skeleton.
-fn main() {}
+//! `posthouse`: the command line, and the one crate that knows all others.
+//!
+//! In reading order: this list, [`cli`] (what can be asked), [`config`] (the file), [`house`] (what
+//! is started, in which order, and how it ends), [`control`] (reloading), [`calls`] and [`access`]
+//! (the gateway as the house holds it), [`admin`] (the API and metrics), [`demo`].
+
+mod access;
+mod admin;
+mod calls;
+mod cli;
+mod config;
+mod control;
+mod data;
+mod demo;
+mod house;
+mod signals;
+mod token;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser as _;
+
+use cli::{Command, CommandLine, Failure, Up};
+use house::House;
+use signals::Signals;
+
+/// Threads of the runtime that carries everything but calls.
+const HOUSEKEEPERS: usize = 2;
+
+fn main() -> ExitCode {
+    let CommandLine { command, log } = CommandLine::parse();
+    let done = match command {
+        Command::Up(options) => up(&options, &log),
+        Command::Check(options) => cli::check::run(&options),
+        Command::Schema => cli::schema::run(),
+        Command::Demo(options) => demo::run(&options, &log),
+        Command::DemoService(options) => demo::service(options, &log),
+        Command::Services(options) => cli::look::services(&options),
+        Command::Nodes(options) => cli::look::nodes(&options),
+        Command::Routes(options) => cli::look::routes(&options),
+        Command::Reload(options) => cli::look::reload(&options),
+        Command::Completions { shell } => cli::completions(shell),
+    };
+    done.map_or_else(Failure::exit, |()| ExitCode::SUCCESS)
+}
+
+/// The life of a house.
+fn up(options: &Up, log: &cli::Log) -> Result<(), Failure> {
+    // 1. Everything that is wrong with the configuration is said before anything is touched.
+    let (source, config) = cli::configuration(options)?;
+    // 2. From here on the house speaks through its log.
+    log.start("info")?;
+    runtime()?.block_on(async {
+        // 3. Signals are caught before there is anything that they could end too early.
+        let mut signals = Signals::catch()?;
+        // 4. The pillars, each on its addresses; whatever cannot start is the user's to mend.
+        let house = House::start(config, source, &options.only).await.map_err(Failure::setup)?;
+        // 5. Reload when told (signal, changed file, admin API), until told to end.
+        house.run(&mut signals).await;
+        // 6. Accept nothing more, let what is under way end; a second signal ends it at once.
+        tokio::select! {
+            () = house.stop() => Ok(()),
+            () = signals.end() => Err(Failure::other(anyhow::anyhow!("ended at once, as told"))),
+        }
+    })
+}
+
+/// The runtime of everything but calls, which have threads of their own.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(HOUSEKEEPERS)
+        .thread_keep_alive(Duration::from_secs(5))
+        .thread_name("house")
+        .enable_all()
+        .build();
+    runtime
+        .map_err(|error| Failure::other(anyhow::Error::new(error).context("no threads to be had")))
+}

@@ -1,0 +1,241 @@
+//! The questions that the admin API answers.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, State as Shared};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use posthouse_base::problem::Problem;
+use posthouse_gateway::cluster::view::EndpointView;
+use posthouse_registry as registry;
+use posthouse_telemetry::page;
+use utoipa::OpenApi;
+
+use super::wire::{
+    CheckResult, Configuration, Endpoint, Endpoints, Node, Nodes, Origin, ProblemDetails, Reload,
+    Route, Routes, Service, ServiceSummary, Services,
+};
+use super::{Refusal, State, problem_response};
+use crate::calls::names;
+use crate::config::check_text;
+use crate::control::Cause;
+
+/// The API as its clients' tools read it.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Posthouse admin API",
+        description = "Looks at a running Posthouse and tells it what to do. Errors are problem \
+                       details (RFC 9457).",
+    ),
+    paths(routes, services, service, endpoints, nodes, configuration, check, reload)
+)]
+struct Description;
+
+/// The description of this API.
+pub(super) async fn openapi() -> Json<utoipa::openapi::OpenApi> {
+    Json(Description::openapi())
+}
+
+/// Lists the routes in force, in the order of the file.
+#[utoipa::path(get, path = "/api/v1/routes", responses((status = 200, body = Routes)))]
+pub(super) async fn routes(Shared(state): Shared<State>) -> Json<Routes> {
+    let view = state.control.calls().map(|calls| calls.view());
+    let routes = view.iter().flat_map(|view| &view.routes).map(Route::from);
+    Json(Routes { routes: routes.collect() })
+}
+
+/// Lists the services, by name.
+#[utoipa::path(get, path = "/api/v1/services", responses((status = 200, body = Services)))]
+pub(super) async fn services(Shared(state): Shared<State>) -> Json<Services> {
+    Json(Services { services: all_services(&state).into_iter().map(|s| s.summary).collect() })
+}
+
+/// Shows a service with the live state of its instances.
+#[utoipa::path(
+    get,
+    path = "/api/v1/services/{name}",
+    params(("name" = String, Path, description = "The service's name")),
+    responses(
+        (status = 200, body = Service),
+        (status = 404, body = ProblemDetails, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn service(
+    Shared(state): Shared<State>,
+    Path(name): Path<String>,
+) -> Result<Json<Service>, Refusal> {
+    let found = all_services(&state).into_iter().find(|service| service.summary.name == name);
+    let missing = || {
+        let detail = format!("there is no service `{name}`");
+        Refusal(Problem::new(404, "Not Found").detail(detail).field("name"))
+    };
+    found.map(Json).ok_or_else(missing)
+}
+
+/// Lists the instances of all services.
+#[utoipa::path(get, path = "/api/v1/endpoints", responses((status = 200, body = Endpoints)))]
+pub(super) async fn endpoints(Shared(state): Shared<State>) -> Json<Endpoints> {
+    let services = all_services(&state).into_iter();
+    Json(Endpoints { endpoints: services.flat_map(|service| service.endpoints).collect() })
+}
+
+/// Lists the nodes in the registry, by name.
+#[utoipa::path(get, path = "/api/v1/nodes", responses((status = 200, body = Nodes)))]
+pub(super) async fn nodes(Shared(state): Shared<State>) -> Json<Nodes> {
+    let nodes = state.registry.as_ref().map(|registry| registry.nodes()).unwrap_or_default();
+    let node = |node: posthouse_registry::state::Node| Node {
+        name: node.name.to_string(),
+        address: node.address,
+        meta: node.meta,
+    };
+    Json(Nodes { nodes: nodes.into_iter().map(node).collect() })
+}
+
+/// Tells which configuration is in force, and how the last reload went.
+#[utoipa::path(get, path = "/api/v1/configuration", responses((status = 200, body = Configuration)))]
+pub(super) async fn configuration(Shared(state): Shared<State>) -> Json<Configuration> {
+    let standing = state.control.standing();
+    Json(Configuration {
+        version: standing.version,
+        since_ms: standing.since.as_millis(),
+        source: state.control.source().name(),
+        last_reload: (&standing.last).into(),
+    })
+}
+
+/// Reads the configuration again and puts it in force unless it has mistakes.
+#[utoipa::path(
+    post,
+    path = "/api/v1/reload",
+    responses(
+        (status = 200, body = Reload),
+        (status = 422, body = ProblemDetails, content_type = "application/problem+json",
+         description = "It was refused; the one before is still in force."),
+    )
+)]
+pub(super) async fn reload(Shared(state): Shared<State>) -> Response {
+    let outcome = Reload::from(&state.control.reload(Cause::Api).await);
+    if outcome.taken {
+        return Json(outcome).into_response();
+    }
+    let first = outcome.findings.iter().find(|finding| finding.severity == "error");
+    let problem = ProblemDetails {
+        kind: "about:blank".into(),
+        title: "Configuration refused".into(),
+        status: 422,
+        detail: outcome.error.clone().or_else(|| {
+            first.map(|f| format!("{}:{}: {}: {}", f.line, f.column, f.path, f.message))
+        }),
+        field: first.map(|finding| finding.path.clone()),
+        reload: Some(outcome),
+    };
+    match serde_json::to_string(&problem) {
+        Ok(body) => problem_response(422, body),
+        Err(error) => Refusal(internal(&error)).into_response(),
+    }
+}
+
+/// Checks a configuration (YAML) that is sent, without putting it in force.
+#[utoipa::path(
+    post,
+    path = "/api/v1/configuration/check",
+    request_body(content = String, content_type = "application/yaml"),
+    responses(
+        (status = 200, body = CheckResult),
+        (status = 400, body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 413, body = ProblemDetails, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn check(body: Result<Bytes, BytesRejection>) -> Result<Response, Refusal> {
+    let body = body.map_err(|rejection| {
+        let status = rejection.status();
+        let title = status.canonical_reason().unwrap_or("Bad Request");
+        Refusal(Problem::new(status.as_u16(), title).detail(rejection.body_text()).field("body"))
+    })?;
+    let text = String::from_utf8(body.into()).map_err(|_| {
+        let detail = "a configuration is UTF-8 text";
+        Refusal(Problem::new(400, "Bad Request").detail(detail).field("body"))
+    })?;
+    let check = move || check_text(&text, "(sent)", std::path::Path::new("")).findings;
+    let findings = tokio::task::spawn_blocking(check).await;
+    let findings = findings.map_err(|error| Refusal(internal(&error)))?;
+    let result = CheckResult { ok: !findings.has_errors(), findings: (&findings).into() };
+    Ok(Json(result).into_response())
+}
+
+/// The page of metrics.
+pub(super) async fn metrics(Shared(state): Shared<State>) -> Result<Response, Refusal> {
+    let page = page::render(&state.metrics).map_err(|error| Refusal(internal(&error)))?;
+    Ok(([(header::CONTENT_TYPE, page::MEDIA_TYPE)], page).into_response())
+}
+
+/// Whether to send calls here: not any more once the house is ending.
+pub(super) async fn ready(Shared(state): Shared<State>) -> (StatusCode, &'static str) {
+    if state.control.is_ending() {
+        (StatusCode::SERVICE_UNAVAILABLE, "ending\n")
+    } else {
+        (StatusCode::OK, "ready\n")
+    }
+}
+
+/// Every service with its instances, by name: what the gateway sees, joined with what the registry
+/// knows.
+fn all_services(state: &State) -> Vec<Service> {
+    let view = state.control.calls().map(|calls| calls.view());
+    let mut services = BTreeMap::new();
+    for seen in view.into_iter().flat_map(|view| view.services) {
+        services.insert(seen.name.to_string(), seen.endpoints);
+    }
+    let registry = state.registry.as_ref();
+    for name in registry.map(|registry| registry.services()).unwrap_or_default() {
+        services.entry(name.to_string()).or_default();
+    }
+    let joined = services.into_iter().map(|(name, seen)| {
+        let registered = registry.map(|registry| registry.instances(&name)).unwrap_or_default();
+        joined(&name, &seen, &registered)
+    });
+    joined.collect()
+}
+
+fn joined(name: &str, seen: &[EndpointView], registered: &[registry::Endpoint]) -> Service {
+    let keys: Vec<String> = registered.iter().map(|one| names::key(one, registered)).collect();
+    let mut origin = if seen.is_empty() { Origin::Registry } else { Origin::File };
+    let mut endpoints = Vec::new();
+    for view in seen {
+        let known = keys.iter().position(|key| *key == view.key).and_then(|at| registered.get(at));
+        let known = known.and_then(|known| Endpoint::registered(name, known).registration);
+        if known.is_some() {
+            origin = Origin::Registry;
+        }
+        endpoints.push(Endpoint::seen(name, view, known));
+    }
+    // Those that the gateway does not see: there is none here, or a name is not resolved yet.
+    if origin == Origin::Registry {
+        for (one, key) in registered.iter().zip(&keys) {
+            if !seen.iter().any(|view| view.key == *key) {
+                endpoints.push(Endpoint::registered(name, one));
+            }
+        }
+    }
+    Service::new(name, origin, endpoints)
+}
+
+impl Service {
+    fn new(name: &str, origin: Origin, endpoints: Vec<Endpoint>) -> Self {
+        let healthy = endpoints.iter().filter(|endpoint| endpoint.healthy).count();
+        let instances = endpoints.len();
+        Self {
+            summary: ServiceSummary { name: name.into(), origin, instances, healthy },
+            endpoints,
+        }
+    }
+}
+
+fn internal(error: &dyn std::fmt::Display) -> Problem {
+    tracing::error!("the admin API failed: {error}");
+    Problem::new(500, "Internal Server Error").detail("see the log")
+}

@@ -1,0 +1,173 @@
+//! The admin address: the API under `/api/v1`, `/metrics`, `/healthz` and `/readyz`.
+//!
+//! In reading order: this file (listening, who may ask, errors), [`api`] (the questions and their
+//! answers), [`wire`] (the shapes of the answers, by hand from the pillars' own types).
+
+mod api;
+mod wire;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use posthouse_base::problem::{self, Problem};
+use posthouse_base::task::Tasks;
+use posthouse_registry as registry;
+use prometheus_client::registry::Registry as Metrics;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::control::Control;
+
+/// The largest request body: a configuration to check.
+const MAX_BODY: usize = 4 << 20;
+
+/// What the API looks at.
+#[derive(Clone)]
+pub(crate) struct State {
+    control: Arc<Control>,
+    registry: Option<registry::Handle>,
+    metrics: Arc<Metrics>,
+}
+
+impl State {
+    pub(crate) fn new(
+        control: Arc<Control>,
+        registry: Option<registry::Handle>,
+        metrics: Metrics,
+    ) -> Self {
+        Self { control, registry, metrics: Arc::new(metrics) }
+    }
+}
+
+/// The running API.
+pub(crate) struct Server {
+    address: SocketAddr,
+    closing: CancellationToken,
+    serving: JoinHandle<()>,
+}
+
+impl Server {
+    /// Listens and serves.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub(crate) async fn start(
+        address: SocketAddr,
+        state: State,
+        tasks: &Tasks,
+    ) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(address).await;
+        let listener =
+            listener.with_context(|| format!("the admin API cannot listen on {address}"))?;
+        let address = listener.local_addr().context("the admin API has no address")?;
+        let closing = CancellationToken::new();
+        let closed = closing.clone().cancelled_owned();
+        let serve = axum::serve(listener, router(state)).with_graceful_shutdown(closed);
+        let serving = tasks.spawn("admin API", async move {
+            if let Err(error) = serve.await {
+                tracing::error!("the admin API has ended: {error}");
+            }
+        });
+        Ok(Self { address, closing, serving })
+    }
+
+    /// The address really listened on.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Accepts nothing more, and lets requests end for up to `deadline`.
+    pub(crate) async fn stop(self, deadline: Duration) {
+        self.closing.cancel();
+        if tokio::time::timeout(deadline, self.serving).await.is_err() {
+            tracing::warn!("the admin API cut requests that did not end in time");
+        }
+    }
+}
+
+fn router(state: State) -> Router {
+    let guarded = Router::new()
+        .route("/api/v1/routes", get(api::routes))
+        .route("/api/v1/services", get(api::services))
+        .route("/api/v1/services/{name}", get(api::service))
+        .route("/api/v1/endpoints", get(api::endpoints))
+        .route("/api/v1/nodes", get(api::nodes))
+        .route("/api/v1/configuration", get(api::configuration))
+        .route("/api/v1/configuration/check", post(api::check))
+        .route("/api/v1/reload", post(api::reload))
+        .route("/api/v1/openapi.json", get(api::openapi))
+        .route("/metrics", get(api::metrics))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(middleware::from_fn_with_state(state.clone(), guard));
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(api::ready))
+        .merge(guarded)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(state)
+}
+
+/// Lets through who brings the token, if there is one.
+async fn guard(
+    axum::extract::State(state): axum::extract::State<State>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let Some(token) = state.control.token() else { return next.run(request).await };
+    let given = request.headers().get(header::AUTHORIZATION);
+    let given = given.and_then(|value| value.to_str().ok()).and_then(bearer);
+    if given.is_some_and(|given| token.is(given)) {
+        return next.run(request).await;
+    }
+    let problem = Problem::new(401, "Unauthorized")
+        .detail("bring the admin token as `Authorization: Bearer TOKEN`")
+        .field("Authorization");
+    let mut response = Refusal(problem).into_response();
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
+}
+
+/// The token of `Bearer TOKEN` (RFC 6750 §2.1; the scheme's case does not matter, RFC 9110 §11.1).
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+async fn no_such_path(request: Request) -> Refusal {
+    let path = request.uri().path();
+    Refusal(Problem::new(404, "Not Found").detail(format!("there is nothing at {path}")))
+}
+
+async fn no_such_method(request: Request) -> Refusal {
+    let detail = format!("{} takes no {}", request.uri().path(), request.method());
+    Refusal(Problem::new(405, "Method Not Allowed").detail(detail))
+}
+
+/// A problem as a response (RFC 9457).
+struct Refusal(Problem);
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        problem_response(self.0.status, self.0.to_json())
+    }
+}
+
+fn problem_response(status: u16, body: String) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let media_type = HeaderValue::from_static(problem::MEDIA_TYPE);
+    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+    response
+}

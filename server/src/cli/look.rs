@@ -1,0 +1,154 @@
+//! `posthouse services|nodes|routes|reload`: looking at a running house, and telling it to reload,
+//! through its admin API.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use http::{Method, Request, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+use super::table::table;
+use super::{Failure, Look, Output, Services, print};
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The largest answer that is read.
+const MAX_ANSWER: usize = 256 << 20;
+
+pub(crate) fn services(options: &Services) -> Result<(), Failure> {
+    let Services { name, look } = options;
+    let Some(name) = name else {
+        let answer = ask(look, Method::GET, "services")?;
+        let columns = ["name", "origin", "instances", "healthy"];
+        return show(look, &answer, "services", &columns);
+    };
+    let answer = ask(look, Method::GET, &format!("services/{name}"))?;
+    let columns = [
+        "address",
+        "weight",
+        "healthy",
+        "live.state",
+        "live.in_flight",
+        "live.latency_us",
+        "live.requests",
+        "live.failures",
+        "registration.id",
+        "registration.status",
+    ];
+    show(look, &answer, "endpoints", &columns)
+}
+
+pub(crate) fn nodes(options: &Look) -> Result<(), Failure> {
+    let answer = ask(options, Method::GET, "nodes")?;
+    show(options, &answer, "nodes", &["name", "address"])
+}
+
+pub(crate) fn routes(options: &Look) -> Result<(), Failure> {
+    let answer = ask(options, Method::GET, "routes")?;
+    show(options, &answer, "routes", &["name", "host", "path", "methods", "action", "services"])
+}
+
+pub(crate) fn reload(options: &Look) -> Result<(), Failure> {
+    let answer = ask(options, Method::POST, "reload")?;
+    if options.output == Output::Json {
+        return print_json(&answer);
+    }
+    let mut text = String::from("the configuration is in force\n");
+    for section in answer["waiting_for_restart"].as_array().into_iter().flatten() {
+        text += &format!("a change to {} takes effect at the next start\n", cell(section));
+    }
+    print(&text)
+}
+
+/// Asks the API. What it refuses is said as it says it.
+fn ask(look: &Look, method: Method, path: &str) -> Result<Value, Failure> {
+    let url = look.admin.trim_end_matches('/');
+    let Some(authority) = url.strip_prefix("http://").or(Some(url)).filter(|a| !a.contains("//"))
+    else {
+        let message = format!("{url} is not like http://127.0.0.1:8400");
+        return Err(Failure::setup(anyhow::anyhow!(message)));
+    };
+    let mut request = Request::builder()
+        .method(method)
+        .uri(format!("/api/v1/{path}"))
+        .header(header::HOST, authority);
+    if let Some(token) = &look.token {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+    }
+    let request = request.body(Full::<Bytes>::default());
+    let request =
+        request.context("a name or token that HTTP cannot carry").map_err(Failure::setup)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("no runtime to be had")?;
+    runtime.block_on(async {
+        let answer = tokio::time::timeout(PATIENCE, send(authority, request)).await;
+        let answer = answer.context("it does not answer in time").flatten();
+        answer.with_context(|| format!("asking {url}")).map_err(Failure::other)
+    })
+}
+
+async fn send(authority: &str, request: Request<Full<Bytes>>) -> anyhow::Result<Value> {
+    let stream = TcpStream::connect(authority).await;
+    let stream = stream.context("nothing answers there: is `posthouse up` running?")?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    // It ends with the runtime.
+    tokio::spawn(connection);
+    let (head, body) = sender.send_request(request).await?.into_parts();
+    let body = Limited::new(body, MAX_ANSWER).collect().await;
+    let body = body.map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))?.to_bytes();
+    let answer: Value = serde_json::from_slice(&body)
+        .with_context(|| format!("{}, and no JSON: is this the admin address?", head.status))?;
+    if !head.status.is_success() {
+        let title = cell(&answer["title"]);
+        let detail = answer["detail"].as_str().unwrap_or("no reason was given");
+        bail!("{title}: {detail}");
+    }
+    Ok(answer)
+}
+
+/// Shows the list under `key`, as a table of `columns` for people.
+fn show(look: &Look, answer: &Value, key: &str, columns: &[&str]) -> Result<(), Failure> {
+    if look.output == Output::Json {
+        return print_json(answer);
+    }
+    let rows: Vec<Vec<String>> = answer[key]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|row| columns.iter().map(|column| cell(at(row, column))).collect())
+        .collect();
+    let title = |column: &&str| column.rsplit('.').next().unwrap_or(column).to_uppercase();
+    let titles: Vec<String> = columns.iter().map(title).collect();
+    print(&table(&titles, &rows))
+}
+
+fn print_json(answer: &Value) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(answer).context("the answer as JSON")?;
+    print(&(text + "\n"))
+}
+
+/// The value that `path` leads to by keys.
+fn at<'a>(value: &'a Value, path: &str) -> &'a Value {
+    path.split('.').fold(value, |value, key| &value[key])
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "-".into(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) if items.is_empty() => "*".into(),
+        Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(", "),
+        Value::Object(share) if share.contains_key("service") => {
+            format!("{} {}", cell(&share["service"]), cell(&share["weight"]))
+        }
+        Value::Bool(true) => "yes".into(),
+        Value::Bool(false) => "no".into(),
+        other => other.to_string(),
+    }
+}

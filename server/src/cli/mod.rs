@@ -1,0 +1,297 @@
+//! The command line: what can be asked, and how the answer ends (0 done, 1 failed, 2 something for
+//! the user to mend: arguments, configuration, an address in use).
+
+pub(crate) mod check;
+pub(crate) mod look;
+pub(crate) mod schema;
+pub(crate) mod table;
+
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use posthouse_telemetry::logs;
+
+use crate::config::{Config, DEFAULTS, Source};
+
+/// One binary for everything that passes between microservices: calls and names.
+///
+/// `posthouse up` runs it. Services register over the Consul HTTP API (127.0.0.1:8500), and are
+/// called through the gateway (127.0.0.1:8080). `posthouse demo` shows all of it at work.
+#[derive(Debug, Parser)]
+#[command(name = "posthouse", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(
+    after_help = "Exit codes: 0 done; 1 failed; 2 something for you to mend: arguments, the \
+configuration, an address in use."
+)]
+pub(crate) struct CommandLine {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) log: Log,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run Posthouse until SIGTERM or Ctrl-C.
+    ///
+    /// Without a file everything runs on loopback: calls on 8080, names on 8500, admin on 8400.
+    /// With a file the sections that it names are on. The addresses really listened on are written
+    /// to DATA/addresses.json. SIGHUP and a changed file reload the configuration; one with
+    /// mistakes is refused whole. A second SIGTERM or Ctrl-C ends at once.
+    Up(Up),
+    /// Find every mistake in a configuration file, with its line and what was probably meant.
+    Check(Check),
+    /// Print the JSON Schema of the configuration file, for editors.
+    Schema,
+    /// Show calls, balancing and failover with a sample shop in real processes.
+    Demo(Demo),
+    /// Run one instance of a service of the sample shop.
+    #[command(hide = true)]
+    DemoService(DemoService),
+    /// List the services of a running Posthouse; with a name, the instances of that one.
+    Services(Services),
+    /// List the nodes in the registry of a running Posthouse.
+    Nodes(Look),
+    /// List the routes of a running Posthouse.
+    Routes(Look),
+    /// Make a running Posthouse read its configuration again, and say how that went.
+    Reload(Look),
+    /// Print completions for a shell, to be sourced by it.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+/// How the program says what it does.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Log {
+    /// What is logged to standard error: a level, or more by target (`warn,posthouse_gateway=debug`)
+    /// [default: info].
+    #[arg(long = "log", value_name = "FILTER", env = "RUST_LOG", global = true)]
+    #[arg(hide_env_values = true, help_heading = "Log")]
+    filter: Option<String>,
+    /// How it is logged.
+    #[arg(long = "log-format", value_name = "FORMAT", default_value = "text", global = true)]
+    #[arg(help_heading = "Log")]
+    format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    /// The configuration file (YAML).
+    #[arg(short, long, value_name = "FILE", env = "POSTHOUSE_CONFIG")]
+    config: Option<PathBuf>,
+    /// Run only these parts of what the configuration names.
+    #[arg(long, value_name = "PARTS", value_delimiter = ',')]
+    pub(crate) only: Vec<Part>,
+}
+
+/// A part of the house that can run by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// Listeners and routing.
+    Gateway,
+    /// Names and health.
+    Registry,
+    /// Admin API and metrics.
+    Admin,
+}
+
+impl Part {
+    /// As it is written on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Registry => "registry",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// The configuration file (YAML).
+    file: PathBuf,
+    /// How findings are shown.
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: Output,
+}
+
+/// How a command shows its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Services {
+    /// Show the instances of this service.
+    name: Option<String>,
+    #[command(flatten)]
+    look: Look,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Look {
+    /// The admin address of the running Posthouse.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "POSTHOUSE_ADMIN",
+        default_value = "http://127.0.0.1:8400"
+    )]
+    admin: String,
+    /// The admin token, when it asks for one; better given by the environment.
+    #[arg(long, value_name = "TOKEN", env = "POSTHOUSE_ADMIN_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// How the answer is shown.
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// End after the demonstration, with status 0 if no call failed.
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Take free ports instead of 8080, 8500 and 8400.
+    #[arg(long)]
+    pub(crate) free_ports: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoService {
+    /// Which service.
+    pub(crate) service: ShopService,
+    /// Its id in the registry.
+    #[arg(long)]
+    pub(crate) instance: String,
+    /// Where to listen.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    pub(crate) address: SocketAddr,
+    /// The SQLite file of the service.
+    #[arg(long)]
+    pub(crate) database: PathBuf,
+    /// The registry, as HOST:PORT.
+    #[arg(long, default_value = "127.0.0.1:8500")]
+    pub(crate) registry: String,
+    /// The gateway, as HOST:PORT.
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    pub(crate) gateway: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ShopService {
+    Users,
+    Orders,
+}
+
+impl Log {
+    /// Sets up the log; `default` is the filter when the user names none.
+    pub(crate) fn start(&self, default: &str) -> Result<(), Failure> {
+        let format = match self.format {
+            LogFormat::Text => logs::Format::Text,
+            LogFormat::Json => logs::Format::Json,
+        };
+        let filter = self.filter.as_deref().unwrap_or(default);
+        logs::start(filter, format).map_err(|error| Failure::setup(error.into()))
+    }
+}
+
+/// The configuration that `up` is to run, or everything that is wrong with it.
+pub(crate) fn configuration(options: &Up) -> Result<(Source, Config), Failure> {
+    let source = match &options.config {
+        Some(path) => Source::File(path.clone()),
+        None => Source::Text { name: "(defaults)", text: DEFAULTS.into() },
+    };
+    let checked = check::read(&source)?;
+    let colours = wants_colours(&io::stderr());
+    let said = checked.findings.to_text(colours);
+    // Nobody to tell it to is no reason to stop.
+    let _unheard = io::stderr().write_all(said.as_bytes());
+    match checked.config {
+        Some(config) => Ok((source, config)),
+        None => Err(Failure::setup(anyhow::anyhow!(check::summary(&checked.findings)))),
+    }
+}
+
+/// Prints completions.
+pub(crate) fn completions(shell: Shell) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut CommandLine::command(), "posthouse", &mut script);
+    print(&String::from_utf8_lossy(&script))
+}
+
+/// Writes to standard output. A reader that has seen enough (`| head`) is no failure.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::other(anyhow::Error::new(error).context("standard output")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a stream is a terminal whose user has nothing against colours.
+pub(crate) fn wants_colours(stream: &impl io::IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// How a command failed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: u8,
+    error: anyhow::Error,
+}
+
+impl Failure {
+    /// Something that the user can mend: arguments, the configuration, an address in use.
+    pub(crate) fn setup(error: anyhow::Error) -> Self {
+        Self { code: 2, error }
+    }
+
+    /// Everything else.
+    pub(crate) fn other(error: anyhow::Error) -> Self {
+        Self { code: 1, error }
+    }
+
+    /// Says it in one line and gives the exit code.
+    pub(crate) fn exit(self) -> ExitCode {
+        let style = anstyle::AnsiColor::Red.on_default().bold();
+        let style = if wants_colours(&io::stderr()) { style } else { anstyle::Style::new() };
+        // Nobody to tell it to; the exit code still says it.
+        let _unheard = writeln!(io::stderr(), "{style}error{style:#}: {:#}", self.error);
+        ExitCode::from(self.code)
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::other(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        CommandLine::command().debug_assert();
+    }
+}

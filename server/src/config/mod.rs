@@ -1,0 +1,213 @@
+//! The configuration file: read, checked as a whole, every mistake found in one pass.
+//!
+//! In reading order: [`raw`] (the file as written), [`yaml`] (text to a tree with places), [`fill`]
+//! (`${env:NAME}`), [`schema`] and [`structure`] (what is written wrongly), the pillars' own checks
+//! (what is meant wrongly), [`finding`] (how it is shown). The way through all of it is
+//! [`check_text`].
+
+mod fill;
+mod finding;
+mod node;
+mod raw;
+mod schema;
+mod structure;
+#[cfg(test)]
+mod tests;
+mod yaml;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path as FilePath, PathBuf};
+
+use posthouse_base::config::{Path, Report};
+use posthouse_registry as registry;
+
+pub(crate) use finding::{Findings, Located};
+pub(crate) use schema::schema;
+
+use crate::token::Token;
+use node::{Node, Position};
+use raw::Raw;
+
+/// What runs when no file is named.
+pub(crate) const DEFAULTS: &str =
+    "listeners: [ { address: 127.0.0.1:8080, names: true } ]\nadmin: {}\nregistry: {}\n";
+
+/// The shortest admin token; shorter ones can be guessed.
+const MIN_TOKEN: usize = 16;
+
+/// The checked configuration. What is absent is off.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) data: PathBuf,
+    pub(crate) admin: Option<Admin>,
+    pub(crate) registry: Option<registry::Config>,
+    pub(crate) gateway: Option<posthouse_gateway::config::Config>,
+}
+
+/// Where the house is looked at and told what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Admin {
+    pub(crate) address: SocketAddr,
+    pub(crate) token: Option<Token>,
+}
+
+/// A configuration and what was found about it.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    /// Absent when there are errors.
+    pub(crate) config: Option<Config>,
+    pub(crate) findings: Findings,
+}
+
+/// Where the configuration comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    File(PathBuf),
+    /// A text that is part of the program, and the name to show for it.
+    Text {
+        name: &'static str,
+        text: String,
+    },
+}
+
+impl Source {
+    /// The text as it is now.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(crate) fn text(&self) -> io::Result<String> {
+        match self {
+            Self::File(path) => std::fs::read_to_string(path),
+            Self::Text { text, .. } => Ok(text.clone()),
+        }
+    }
+
+    /// As its user calls it.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Text { name, .. } => (*name).to_owned(),
+        }
+    }
+
+    /// Checks a text as if it were there.
+    pub(crate) fn check(&self, text: &str) -> Checked {
+        let folder = match self {
+            Self::File(path) => path.parent().unwrap_or(FilePath::new("")),
+            Self::Text { .. } => FilePath::new(""),
+        };
+        check_text(text, &self.name(), folder)
+    }
+}
+
+/// Checks a whole configuration. Relative paths start at `base`.
+pub(crate) fn check_text(text: &str, name: &str, base: &FilePath) -> Checked {
+    let mut findings = Findings::new(name);
+    let config = yaml::read(text, base, &mut findings)
+        .and_then(|tree| check_tree(tree, base, &mut findings))
+        .filter(|_| !findings.has_errors());
+    findings.sort();
+    Checked { config, findings }
+}
+
+fn check_tree(mut tree: Node, base: &FilePath, findings: &mut Findings) -> Option<Config> {
+    let named: Vec<String> = match &tree.value {
+        node::Value::Mapping(entries) => entries.iter().map(|(key, _)| key.clone()).collect(),
+        _ => Vec::new(),
+    };
+    let faulty = structure::check(&mut tree, &schema(), findings);
+    let raw: Raw = match serde_json::from_value(tree.to_json()) {
+        Ok(raw) => raw,
+        Err(error) => {
+            // The schema and the reader disagree; the user still gets an answer.
+            findings.error(Position { line: 1, column: 1 }, "", error.to_string());
+            return None;
+        }
+    };
+    let mut report = Report::new();
+    let config = check_meaning(raw, &named, base, &mut report);
+    let caused = |finding: &&posthouse_base::config::Finding| {
+        let (_, path) = tree.locate(finding.path.as_str());
+        !faulty.iter().any(|faulty| follows_from(&path, faulty.as_str()))
+    };
+    report.findings().iter().filter(caused).for_each(|finding| findings.adopt(finding, &tree));
+    config
+}
+
+/// Whether a finding at `path` is likely to come from a mistake at `faulty`, which has been
+/// reported and taken out: it is about that, something in it, or what directly holds it.
+fn follows_from(path: &str, faulty: &str) -> bool {
+    let within = path
+        .strip_prefix(faulty)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+    let holder = faulty.rfind(['.', '[']).map_or("", |end| &faulty[..end]);
+    within || (!holder.is_empty() && path == holder)
+}
+
+fn check_meaning(
+    raw: Raw,
+    named: &[String],
+    base: &FilePath,
+    report: &mut Report,
+) -> Option<Config> {
+    let root = Path::root();
+    let is_named = |key: &str| named.iter().any(|name| name == key);
+    let admin = raw.admin.as_ref().map(|admin| check_admin(admin, &root.key("admin"), report));
+    let registry = raw.registry.as_ref().map(|registry| {
+        warn_open_registry(&registry.address, &root.key("registry"), report);
+        registry::Config::check(registry, &root.key("registry"), report)
+    });
+    let calls = ["listeners", "services", "routes", "gateway"].into_iter().any(is_named);
+    let gateway = calls.then(|| posthouse_gateway::config::check(raw.gateway, base, report));
+    if named.is_empty() {
+        report
+            .error(&root, "nothing is on: the file names no section")
+            .help("name at least one, for example `registry: {}`");
+    }
+    // An absent section is off; one that is there but wrong is an error in the report.
+    let admin = match admin {
+        None => None,
+        Some(admin) => Some(admin?),
+    };
+    let registry = match registry {
+        None => None,
+        Some(registry) => Some(registry?),
+    };
+    Some(Config { data: base.join(raw.data), admin, registry, gateway })
+}
+
+fn check_admin(raw: &raw::Admin, path: &Path, report: &mut Report) -> Option<Admin> {
+    let address = raw.address.parse::<SocketAddr>();
+    if address.is_err() {
+        let message = format!("`{}` is not an IP address with a port", raw.address);
+        let help = "write it like `127.0.0.1:8400` or `[::1]:8400`";
+        report.error(&path.key("address"), message).help(help);
+    }
+    if raw.token.as_ref().is_some_and(|token| token.len() < MIN_TOKEN) {
+        let message = format!("the token has fewer than {MIN_TOKEN} characters");
+        let help = "make one: `openssl rand -hex 32`";
+        report.error(&path.key("token"), message).help(help);
+    }
+    let address = address.ok()?;
+    if !address.ip().is_loopback() && raw.token.is_none() {
+        let message =
+            format!("{address} can be reached from other machines, and there is no token");
+        report.error(&path.key("token"), message).help(format!(
+            "write `admin: {{ address: \"{address}\", token: \"${{env:POSTHOUSE_ADMIN_TOKEN}}\" }}`"
+        ));
+    }
+    Some(Admin { address, token: raw.token.as_deref().map(Token::new) })
+}
+
+/// Consul's own clients bring no token, so this is allowed; but it should be known.
+fn warn_open_registry(address: &str, path: &Path, report: &mut Report) {
+    let Ok(address) = address.parse::<SocketAddr>() else { return };
+    if !address.ip().is_loopback() {
+        let message = format!(
+            "whoever reaches {address} can register services, and so be called in their place"
+        );
+        let help = "let only your own services reach it (firewall, private network)";
+        report.warning(&path.key("address"), message).help(help);
+    }
+}

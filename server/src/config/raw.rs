@@ -1,0 +1,48 @@
+//! The whole file as it is written. The doc comments here and in the pillars' own raw types are the
+//! reference that users read: `posthouse schema` and `docs/configuration.md` are made from them.
+
+use posthouse_registry as registry;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// The configuration of a Posthouse. The sections that a file names are on, the others off; without
+/// a file the listeners, the registry and the admin API are on with their defaults. In any text
+/// `${env:NAME}` and `${file:PATH}` are filled in. Relative paths start at the file's folder.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[schemars(title = "Posthouse")]
+pub(crate) struct Raw {
+    /// The folder for what is kept: `addresses.json` with the addresses really listened on, and a
+    /// lock, so that no two of them use it. Made when it is missing. Takes effect at the next start.
+    #[serde(default = "default_data")]
+    pub(crate) data: String,
+    /// The admin API, metrics and health of the house.
+    pub(crate) admin: Option<Admin>,
+    /// Where services register, and are found, over the Consul HTTP API.
+    pub(crate) registry: Option<registry::Raw>,
+    /// What the gateway reads.
+    #[serde(flatten)]
+    pub(crate) gateway: posthouse_gateway::config::raw::Raw,
+}
+
+/// Where the house is looked at and told what to do.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Admin {
+    /// The address of the admin API, `/metrics`, `/healthz` and `/readyz`; port 0 takes a free one.
+    /// Beyond loopback a `token` is needed. Takes effect at the next start.
+    pub(crate) address: String,
+    /// What every request must bring as `Authorization: Bearer TOKEN`, `/healthz` and `/readyz`
+    /// excepted; at least 16 characters. Better not written here but filled in: `${env:NAME}`.
+    pub(crate) token: Option<String>,
+}
+
+/// The folder for what is kept, when none is named.
+fn default_data() -> String {
+    "./posthouse-data".into()
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { address: "127.0.0.1:8400".into(), token: None }
+    }
+}

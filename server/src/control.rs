@@ -1,0 +1,357 @@
+//! Control: what the house runs by, and how that is changed while it runs.
+//!
+//! A new configuration is taken whole or refused whole; while it is looked at, and when it is
+//! refused, the old one serves on. What cannot change without a new start is said, not ignored.
+
+use std::ffi::{OsStr, OsString};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use notify::{RecursiveMode, Watcher as _};
+use posthouse_base::config::Severity;
+use posthouse_base::time::Timestamp;
+use posthouse_registry as registry;
+use tokio::sync::Notify;
+
+use crate::calls::Calls;
+use crate::cli::Part;
+use crate::config::{Config, Findings, Source};
+use crate::data::{Addresses, DataFolder};
+use crate::house::restrict;
+use crate::token::Token;
+
+/// How long a changed file must be left alone before it is read: editors write in several steps.
+const SETTLING: Duration = Duration::from_millis(50);
+
+/// How often the file is looked at besides: notices get lost, on network file systems above all.
+const LOOKING: Duration = Duration::from_secs(3);
+
+/// Why a configuration was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    Start,
+    Signal,
+    File,
+    Api,
+}
+
+impl Cause {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Signal => "signal",
+            Self::File => "file",
+            Self::Api => "api",
+        }
+    }
+}
+
+/// How the last reading went.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome {
+    pub(crate) at: Timestamp,
+    pub(crate) cause: Cause,
+    /// Whether it is now in force.
+    pub(crate) taken: bool,
+    pub(crate) findings: Findings,
+    /// What went wrong apart from the findings.
+    pub(crate) error: Option<String>,
+    /// What will only be in force after the next start.
+    pub(crate) waiting: Vec<String>,
+}
+
+/// What is in force, and how it came to be.
+#[derive(Clone, Debug)]
+pub(crate) struct Standing {
+    /// Counted from 1, one more for each configuration taken.
+    pub(crate) version: u64,
+    pub(crate) since: Timestamp,
+    pub(crate) last: Outcome,
+    /// The text that was last read, taken or not, so that only changes cause a reload.
+    seen: Option<String>,
+}
+
+/// See the file's head.
+pub(crate) struct Control {
+    source: Source,
+    only: Vec<Part>,
+    data: DataFolder,
+    data_path: PathBuf,
+    calls: Option<Arc<Calls>>,
+    registry: Option<registry::Config>,
+    registry_address: Option<SocketAddr>,
+    admin: Option<SocketAddr>,
+    admin_address: Mutex<Option<SocketAddr>>,
+    token: ArcSwapOption<Token>,
+    standing: Mutex<Standing>,
+    /// One reload at a time.
+    turn: tokio::sync::Mutex<()>,
+    ending: AtomicBool,
+}
+
+impl Control {
+    pub(crate) fn new(
+        config: &Config,
+        source: Source,
+        only: Vec<Part>,
+        data: DataFolder,
+        calls: Option<Arc<Calls>>,
+        registry_address: Option<SocketAddr>,
+    ) -> Self {
+        let now = Timestamp::now();
+        let last = Outcome {
+            at: now,
+            cause: Cause::Start,
+            taken: true,
+            findings: Findings::new(source.name()),
+            error: None,
+            waiting: Vec::new(),
+        };
+        let seen = source.text().ok();
+        let admin = config.admin.as_ref();
+        Self {
+            data,
+            data_path: config.data.clone(),
+            calls,
+            registry: config.registry.clone(),
+            registry_address,
+            admin: admin.map(|admin| admin.address),
+            admin_address: Mutex::default(),
+            token: ArcSwapOption::new(admin.and_then(|admin| admin.token.clone()).map(Arc::new)),
+            standing: Mutex::new(Standing { version: 1, since: now, last, seen }),
+            turn: tokio::sync::Mutex::default(),
+            ending: AtomicBool::new(false),
+            only,
+            source,
+        }
+    }
+
+    pub(crate) fn set_admin_address(&self, address: Option<SocketAddr>) {
+        *self.admin_address.lock().unwrap_or_else(PoisonError::into_inner) = address;
+    }
+
+    pub(crate) fn source(&self) -> &Source {
+        &self.source
+    }
+
+    pub(crate) fn calls(&self) -> Option<&Arc<Calls>> {
+        self.calls.as_ref()
+    }
+
+    /// The token that the admin API asks for now.
+    pub(crate) fn token(&self) -> Option<Arc<Token>> {
+        self.token.load_full()
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        self.standing_now().clone()
+    }
+
+    /// From here on the house says that it is not ready.
+    pub(crate) fn begin_ending(&self) {
+        self.ending.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Relaxed)
+    }
+
+    /// The addresses really listened on.
+    pub(crate) fn addresses(&self) -> Addresses {
+        Addresses {
+            listeners: self.calls.as_ref().map(|calls| calls.addresses()).unwrap_or_default(),
+            admin: *self.admin_address.lock().unwrap_or_else(PoisonError::into_inner),
+            registry: self.registry_address,
+        }
+    }
+
+    /// Writes the addresses into the data folder.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(crate) fn tell_addresses(&self) -> anyhow::Result<()> {
+        self.data.write_addresses(&self.addresses())
+    }
+
+    /// Opens log files again, after they were moved away.
+    pub(crate) fn reopen_files(&self) {
+        if let Some(calls) = &self.calls {
+            calls.reopen_access_log();
+        }
+    }
+
+    /// Reads the configuration again and puts it in force if nothing is wrong with it.
+    pub(crate) async fn reload(&self, cause: Cause) -> Outcome {
+        let _turn = self.turn.lock().await;
+        let mut outcome = self.try_reload(cause).await;
+        outcome.at = Timestamp::now();
+        let mut standing = self.standing_now();
+        if outcome.taken {
+            standing.version += 1;
+            standing.since = outcome.at;
+        }
+        standing.last = outcome.clone();
+        report(&outcome, standing.version);
+        outcome
+    }
+
+    async fn try_reload(&self, cause: Cause) -> Outcome {
+        let mut outcome = Outcome {
+            at: Timestamp::default(),
+            cause,
+            taken: false,
+            findings: Findings::new(self.source.name()),
+            error: None,
+            waiting: Vec::new(),
+        };
+        let source = self.source.clone();
+        // Reading thousands of routes takes long enough to hold up others on this thread.
+        let read = tokio::task::spawn_blocking(move || {
+            let text = source.text()?;
+            let checked = source.check(&text);
+            std::io::Result::Ok((text, checked))
+        });
+        let (text, checked) = match read.await.map_err(std::io::Error::other).flatten() {
+            Ok(read) => read,
+            Err(error) => {
+                outcome.error = Some(format!("{} cannot be read: {error}", self.source.name()));
+                return outcome;
+            }
+        };
+        self.standing_now().seen = Some(text);
+        outcome.findings = checked.findings;
+        let Some(mut config) = checked.config else { return outcome };
+        if let Err(error) = restrict(&mut config, &self.only) {
+            outcome.error = Some(format!("{error:#}"));
+            return outcome;
+        }
+        outcome.waiting = self.not_before_restart(&config);
+        match self.put_in_force(config) {
+            Ok(()) => outcome.taken = true,
+            Err(error) => outcome.error = Some(format!("{error:#}")),
+        }
+        outcome
+    }
+
+    fn put_in_force(&self, config: Config) -> anyhow::Result<()> {
+        if let (Some(calls), Some(gateway)) = (&self.calls, config.gateway) {
+            // Compiling thousands of routes holds this thread up, so another takes over its tasks.
+            tokio::task::block_in_place(|| calls.apply(gateway))?;
+            self.tell_addresses()?;
+        }
+        if let Some(admin) = config.admin {
+            self.token.store(admin.token.map(Arc::new));
+        }
+        Ok(())
+    }
+
+    /// What `config` changes that this process cannot change any more.
+    fn not_before_restart(&self, config: &Config) -> Vec<String> {
+        let admin = config.admin.as_ref().map(|admin| admin.address);
+        let changed = [
+            ("data", config.data != self.data_path),
+            ("admin", admin != self.admin),
+            ("registry", config.registry != self.registry),
+            ("listeners", config.gateway.is_some() != self.calls.is_some()),
+        ];
+        changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key.into()).collect()
+    }
+
+    /// Reloads whenever the file changes, for as long as the house stands.
+    pub(crate) async fn watch(self: Arc<Self>) {
+        let Source::File(path) = &self.source else { return };
+        let changed = Arc::<Notify>::default();
+        // Kept, because it watches for as long as it lives.
+        let _watcher = watch_folders(path, Arc::clone(&changed));
+        loop {
+            tokio::select! {
+                () = changed.notified() => tokio::time::sleep(SETTLING).await,
+                () = tokio::time::sleep(LOOKING) => {}
+            }
+            let now = tokio::fs::read_to_string(path).await.ok();
+            // A file that is gone for a moment is being replaced; it is looked at again.
+            if now.is_some() && now != self.standing_now().seen {
+                self.reload(Cause::File).await;
+            }
+        }
+    }
+
+    fn standing_now(&self) -> MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Watches the folders in which the file is replaced: its own and, for a symbolic link as
+/// Kubernetes makes them, the one that it leads to. Folders, because a watch on a file that is
+/// replaced goes on watching the old one.
+fn watch_folders(path: &Path, changed: Arc<Notify>) -> Option<notify::RecommendedWatcher> {
+    let real = path.canonicalize().ok();
+    let names: Vec<OsString> = [Some(path), real.as_deref()]
+        .into_iter()
+        .flatten()
+        .filter_map(Path::file_name)
+        .map(Into::into)
+        .collect();
+    let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        if event.is_ok_and(|event| concerns(&event, &names)) {
+            changed.notify_one();
+        }
+    });
+    let mut watcher = match watcher {
+        Ok(watcher) => watcher,
+        Err(error) => {
+            tracing::warn!("changes are seen every {LOOKING:?} only: {error}");
+            return None;
+        }
+    };
+    let folder = |path: &Path| match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    let mut folders = vec![folder(path)];
+    folders.extend(real.map(|real| folder(&real)).filter(|real| *real != folders[0]));
+    for folder in folders {
+        if let Err(error) = watcher.watch(&folder, RecursiveMode::NonRecursive) {
+            tracing::warn!("changes in {} are seen late: {error}", folder.display());
+        }
+    }
+    Some(watcher)
+}
+
+/// Whether an event is about one of these files, or about the links to whole folders (`..data`) by
+/// which Kubernetes replaces them. Reading is none, or each look would cause the next.
+fn concerns(event: &notify::Event, names: &[OsString]) -> bool {
+    let is_meant = |name: &OsStr| {
+        names.iter().any(|meant| meant == name) || name.as_encoded_bytes().starts_with(b"..")
+    };
+    !event.kind.is_access() && event.paths.iter().filter_map(|path| path.file_name()).any(is_meant)
+}
+
+/// Says in the log how a reload went.
+fn report(outcome: &Outcome, version: u64) {
+    let Outcome { cause, taken, findings, error, waiting, .. } = outcome;
+    let cause = cause.name();
+    for finding in &findings.findings {
+        match finding.severity {
+            Severity::Error => tracing::error!("{}:{finding}", findings.file),
+            Severity::Warning => tracing::warn!("{}:{finding}", findings.file),
+        }
+    }
+    if *taken {
+        tracing::info!(version, cause, "the configuration is in force");
+    } else {
+        let error = error.as_deref().unwrap_or("it has mistakes");
+        tracing::error!(
+            version,
+            cause,
+            "the new configuration is refused, the old one serves on: {error}"
+        );
+    }
+    for section in waiting {
+        tracing::warn!("a change to `{section}` takes effect at the next start");
+    }
+}

@@ -1,0 +1,162 @@
+//! The house: what is started, in which order, what is told to whom, and how it ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use posthouse_base::task::Tasks;
+use posthouse_registry::Registry;
+use posthouse_telemetry::lines::Counters;
+use prometheus_client::registry::Registry as Metrics;
+
+use crate::access::AccessLog;
+use crate::admin;
+use crate::calls::{Calls, names};
+use crate::cli::Part;
+use crate::config::{Config, Source};
+use crate::control::{Cause, Control};
+use crate::data::{Addresses, DataFolder};
+use crate::signals::{Asked, Signals};
+
+/// How long the admin API and the registry may take to end what they have begun.
+const CLOSING: Duration = Duration::from_secs(5);
+
+/// A running house.
+pub(crate) struct House {
+    control: Arc<Control>,
+    registry: Option<Registry>,
+    admin: Option<admin::Server>,
+    /// Everything that is no interface: the registry's rules, followers, the watch on the file.
+    tasks: Tasks,
+}
+
+impl House {
+    /// Starts the parts that are on, `only` these if any are named.
+    ///
+    /// # Errors
+    /// When one cannot start: an address in use, a folder that cannot be written. What had started
+    /// ends again.
+    pub(crate) async fn start(
+        mut config: Config,
+        source: Source,
+        only: &[Part],
+    ) -> anyhow::Result<Self> {
+        restrict(&mut config, only)?;
+        let data = DataFolder::open(&config.data)?;
+        let tasks = Tasks::new();
+        let mut metrics = Metrics::default();
+        posthouse_telemetry::process::register(&mut metrics);
+
+        let registry = match config.registry.clone() {
+            None => None,
+            Some(config) => Some(Registry::start(config, &tasks).await?),
+        };
+        if let Some(registry) = &registry {
+            registry.handle().register_metrics(&mut metrics);
+        }
+
+        let lines = Counters::default();
+        lines.register(&mut metrics, "posthouse_access_log");
+        let calls = match config.gateway.clone() {
+            None => None,
+            Some(config) => {
+                let access = AccessLog::open(&config.engine.access_log, lines)?;
+                Some(Arc::new(Calls::start(config, access, &mut metrics, &tasks)?))
+            }
+        };
+        if let (Some(registry), Some(calls)) = (&registry, &calls) {
+            let follower = registry.handle().follow();
+            tasks.spawn("registry to gateway", names::follow(Arc::clone(calls), follower));
+        }
+
+        let registry_address = registry.as_ref().map(Registry::address);
+        let control = Control::new(&config, source, only.to_vec(), data, calls, registry_address);
+        let control = Arc::new(control);
+        let admin = match &config.admin {
+            None => None,
+            Some(config) => {
+                let names = registry.as_ref().map(|registry| registry.handle().clone());
+                let state = admin::State::new(Arc::clone(&control), names, metrics);
+                Some(admin::Server::start(config.address, state, &tasks).await?)
+            }
+        };
+        control.set_admin_address(admin.as_ref().map(admin::Server::address));
+        tasks.spawn("configuration watch", Arc::clone(&control).watch());
+        let house = Self { control, registry, admin, tasks };
+        house.announce()?;
+        Ok(house)
+    }
+
+    /// The addresses really listened on.
+    pub(crate) fn addresses(&self) -> Addresses {
+        self.control.addresses()
+    }
+
+    /// Serves until a signal says to end.
+    pub(crate) async fn run(&self, signals: &mut Signals) {
+        while let Asked::Reload = signals.next().await {
+            self.control.reopen_files();
+            self.control.reload(Cause::Signal).await;
+        }
+    }
+
+    /// Ends in order: nobody is sent here any more, calls end, then what calls may need, at last
+    /// what watches over all.
+    pub(crate) async fn stop(self) {
+        self.control.begin_ending();
+        tracing::info!("ending: accepting nothing more, waiting for what is under way");
+        if let Some(calls) = self.control.calls() {
+            calls.drain().await;
+        }
+        if let Some(registry) = self.registry {
+            registry.close(CLOSING).await;
+        }
+        if let Some(admin) = self.admin {
+            admin.stop(CLOSING).await;
+        }
+        let left = self.tasks.finish(CLOSING).await;
+        if left > 0 {
+            tracing::warn!(tasks = left, "some tasks did not end in time");
+        }
+        tracing::info!("ended");
+    }
+
+    /// Tells the addresses, to programs and to people.
+    fn announce(&self) -> anyhow::Result<()> {
+        let addresses = self.addresses();
+        self.control.tell_addresses()?;
+        for address in &addresses.listeners {
+            tracing::info!("calls on {address}");
+        }
+        if let Some(address) = addresses.registry {
+            tracing::info!("names (Consul API) on {address}");
+        }
+        if let Some(address) = addresses.admin {
+            tracing::info!("admin API and metrics on {address}");
+        }
+        Ok(())
+    }
+}
+
+/// Leaves on what is named, everything if nothing is.
+pub(crate) fn restrict(config: &mut Config, only: &[Part]) -> anyhow::Result<()> {
+    if only.is_empty() {
+        return Ok(());
+    }
+    for part in only {
+        let (on, section) = match part {
+            Part::Gateway => (config.gateway.is_some(), "listeners"),
+            Part::Registry => (config.registry.is_some(), "registry"),
+            Part::Admin => (config.admin.is_some(), "admin"),
+        };
+        let name = part.name();
+        let missing =
+            || format!("`--only {name}`, but the configuration has no `{section}` section");
+        on.then_some(()).with_context(missing)?;
+    }
+    let wanted = |part| only.contains(&part);
+    config.gateway = config.gateway.take().filter(|_| wanted(Part::Gateway));
+    config.registry = config.registry.take().filter(|_| wanted(Part::Registry));
+    config.admin = config.admin.take().filter(|_| wanted(Part::Admin));
+    Ok(())
+}
