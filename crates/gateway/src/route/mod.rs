@@ -20,7 +20,8 @@
 //! 1. the host: a name, then `*.suffix` (longer first), then no host;
 //! 2. the path: a template, then a regular expression, then no path. Of two templates, the first
 //!    segment in which they differ: literal, then `{name}`, then `{*name}`. Different regular
-//!    expressions rank as in the file. `/{*rest}` says no more than no path, and ranks with it;
+//!    expressions rank as in the file. `/{*rest}` says no more than no path, and ranks with it
+//!    (both hold for `*` too, the path of a call about the whole server);
 //! 3. the conditions: some methods before none, then more headers, then more query parameters;
 //! 4. the order in the file.
 //!

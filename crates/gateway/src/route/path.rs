@@ -122,7 +122,7 @@ impl<F: FnMut(RouteId) -> bool> Walk<'_, F> {
         {
             return Some(found);
         }
-        // `*`, a call about the whole server, is no path that could be caught.
+        // Of `*`, a call about the whole server, nothing can be caught.
         if is_path {
             self.caught.push(1, self.path.len());
         }

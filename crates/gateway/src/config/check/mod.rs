@@ -39,7 +39,8 @@ pub fn check(raw: Raw, base_dir: &FilePath, report: &mut Report) -> Config {
     let engine = check.engine(gateway);
     let listeners = check.listeners(listeners);
     let routes = check.routes(&routes);
-    Config { listeners, services: check.services, routes, engine }
+    let named = check.named();
+    Config { listeners, services: check.services, routes, named, engine }
 }
 
 /// A check under way.

@@ -115,7 +115,11 @@ fn within(routes: &[Route], members: &[usize], hidden: &mut Vec<(usize, usize)>)
         let values = exact_values(matching);
         let exact = values.as_ref().and_then(|values| alike.exact.get(values));
         let mut earlier = exact.into_iter().flatten().chain(&alike.loose);
-        let first = earlier.find(|first| covers(&routes[**first].matching, matching));
+        let first = earlier.find(|first| {
+            let outer = &routes[**first].matching;
+            // Some methods go before none.
+            outer.methods.is_empty() == matching.methods.is_empty() && covers(outer, matching)
+        });
         if let Some(first) = first {
             hidden.push((*later, *first));
         }

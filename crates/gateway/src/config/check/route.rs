@@ -9,11 +9,14 @@ use posthouse_base::config::Path;
 
 use super::{Check, overlap, value};
 use crate::config::model::{
-    Action, HeaderEdits, PathPattern, Redirect, Respond, Retries, Rewrite, Route, ServiceName,
+    Action, HeaderEdits, Named, PathPattern, Redirect, Respond, Retries, Rewrite, Route,
+    ServiceName,
 };
 use crate::config::raw;
 
 /// The longest name of a route, in bytes: it stands in every metric.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// The longest name of a route in bytes.
 const LONGEST_NAME: usize = 200;
 /// The largest part of a request body that may be kept for retries.
 const LARGEST_BUFFER: usize = 16 << 20;
@@ -77,7 +80,7 @@ impl Check<'_> {
             matching,
             action,
             response_headers: self.header_edits(&path.key("response_headers"), response_headers),
-            timeout: Self::time_or_off(raw.timeout, Duration::from_secs(60)),
+            timeout: Self::time_or_off(raw.timeout, TIMEOUT),
             timeout_streams: raw.timeout_streams,
             retries: self.retries(&path.key("retries"), &raw.retries),
             max_body: raw.max_body.map(|size| size.0),
@@ -260,6 +263,12 @@ impl Check<'_> {
             .and_then(|text| self.header_value(&path.key("content_type"), text))
             .unwrap_or(TEXT);
         Respond { status, body: raw.body.clone(), content_type }
+    }
+
+    /// How services are called without a route.
+    pub(super) fn named(&mut self) -> Named {
+        let retries = self.retries(&Path::root(), &raw::Retries::default());
+        Named { timeout: Some(TIMEOUT), retries }
     }
 
     fn retries(&mut self, path: &Path, raw: &raw::Retries) -> Retries {
