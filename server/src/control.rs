@@ -84,6 +84,8 @@ pub(crate) struct Control {
     calls: Option<Arc<Calls>>,
     registry: Option<registry::Config>,
     registry_address: Option<SocketAddr>,
+    /// Threads of the gateway, as they were started.
+    threads: Option<usize>,
     admin: Option<SocketAddr>,
     admin_address: Mutex<Option<SocketAddr>>,
     token: ArcSwapOption<Token>,
@@ -119,6 +121,7 @@ impl Control {
             calls,
             registry: config.registry.clone(),
             registry_address,
+            threads: threads(config),
             admin: admin.map(|admin| admin.address),
             admin_address: Mutex::default(),
             token: ArcSwapOption::new(admin.and_then(|admin| admin.token.clone()).map(Arc::new)),
@@ -254,9 +257,10 @@ impl Control {
         let admin = config.admin.as_ref().map(|admin| admin.address);
         let changed = [
             ("data", config.data != self.data_path),
-            ("admin", admin != self.admin),
+            ("admin.address", admin != self.admin),
             ("registry", config.registry != self.registry),
             ("listeners", config.gateway.is_some() != self.calls.is_some()),
+            ("gateway.threads", self.threads.is_some() && threads(config) != self.threads),
         ];
         changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key.into()).collect()
     }
@@ -283,6 +287,10 @@ impl Control {
     fn standing_now(&self) -> MutexGuard<'_, Standing> {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn threads(config: &Config) -> Option<usize> {
+    config.gateway.as_ref().map(|gateway| gateway.engine.threads)
 }
 
 /// Watches the folders in which the file is replaced: its own and, for a symbolic link as

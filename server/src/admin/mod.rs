@@ -6,7 +6,7 @@
 mod api;
 mod wire;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use anyhow::Context as _;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::uri::Authority;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -124,7 +125,12 @@ async fn guard(
     request: Request,
     next: Next,
 ) -> Response {
-    let Some(token) = state.control.token() else { return next.run(request).await };
+    let Some(token) = state.control.token() else {
+        return match names_this_machine(&request) {
+            true => next.run(request).await,
+            false => Refusal(foreign_name()).into_response(),
+        };
+    };
     let given = request.headers().get(header::AUTHORIZATION);
     let given = given.and_then(|value| value.to_str().ok()).and_then(bearer);
     if given.is_some_and(|given| token.is(given)) {
@@ -136,6 +142,24 @@ async fn guard(
     let mut response = Refusal(problem).into_response();
     response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     response
+}
+
+/// Without a token only this machine can connect; but a web page in one of its browsers can have a
+/// name of its own resolve to loopback, and ask in that name (DNS rebinding). So the name asked for
+/// must be an address or `localhost`.
+fn names_this_machine(request: &Request) -> bool {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let Some(authority) = host.and_then(|host| host.parse::<Authority>().ok()) else {
+        return false;
+    };
+    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
+}
+
+fn foreign_name() -> Problem {
+    Problem::new(403, "Forbidden")
+        .detail("without an admin token, ask for an IP address or `localhost`")
+        .field("Host")
 }
 
 /// The token of `Bearer TOKEN` (RFC 6750 §2.1; the scheme's case does not matter, RFC 9110 §11.1).

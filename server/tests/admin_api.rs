@@ -1,0 +1,194 @@
+//! The admin API from outside: answers, problem details, the token, the description.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+use serde_json::{Value, json};
+
+mod common;
+
+use common::House;
+
+const CONFIG: &str = "\
+data: ./data
+registry: { address: 127.0.0.1:0 }
+admin: { address: 127.0.0.1:0 }
+listeners: [ { address: 127.0.0.1:0 } ]
+services:
+  fixed: { instances: [ { address: 127.0.0.1:1, weight: 3 } ] }
+routes:
+  - name: all
+    match: { path: /a/{*rest}, methods: [POST] }
+    service: fixed
+";
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("JSON")
+    }
+
+    /// Asserts that this is a problem of this status about this field.
+    fn is_problem(&self, status: u16, field: Option<&str>) {
+        let problem = self.json();
+        assert_eq!(self.status, status, "{problem}");
+        assert!(self.head.contains("content-type: application/problem+json"), "{}", self.head);
+        assert_eq!(problem["status"], status);
+        assert_eq!(problem["field"].as_str(), field, "{problem}");
+        assert!(problem["title"].is_string() && problem["detail"].is_string(), "{problem}");
+    }
+}
+
+/// One request on a connection of its own; `lines` are header lines.
+fn ask(address: &str, request: &str, lines: &str, body: &[u8]) -> Answer {
+    let mut stream = TcpStream::connect(address).expect("a connection");
+    let host = if lines.to_lowercase().contains("host:") { "" } else { "host: localhost\r\n" };
+    let length = body.len();
+    let head = format!(
+        "{request} HTTP/1.1\r\n{host}connection: close\r\ncontent-length: {length}\r\n{lines}\r\n"
+    );
+    stream.write_all(head.as_bytes()).expect("a request");
+    // One that refuses a large body may answer, and close, before it has taken all of it.
+    let _refused_early = stream.write_all(body);
+    let mut answer = Vec::new();
+    let _reset_after_the_answer = stream.read_to_end(&mut answer);
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
+    let head = String::from_utf8_lossy(&answer[..end]).to_lowercase();
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
+    Answer { status, head, body: answer[end + 4..].to_vec() }
+}
+
+fn get(address: &str, path: &str) -> Answer {
+    ask(address, &format!("GET {path}"), "", b"")
+}
+
+fn start(config: &str) -> (tempfile::TempDir, House, String, Value) {
+    let folder = common::folder_with("f.yaml", config);
+    let (house, addresses) = House::start(folder.path(), &["--config", "f.yaml"]);
+    let admin = addresses["admin"].as_str().expect("the admin address").to_owned();
+    (folder, house, admin, addresses)
+}
+
+#[test]
+fn what_is_there_is_shown() {
+    let (_folder, _house, admin, addresses) = start(CONFIG);
+    let routes = get(&admin, "/api/v1/routes").json();
+    let route = &routes["routes"][0];
+    assert_eq!((&route["name"], &route["path"]), (&json!("all"), &json!("/a/{*rest}")));
+    assert_eq!(route["services"], json!([{ "service": "fixed", "weight": 1 }]));
+
+    let registry = addresses["registry"].as_str().expect("the registry's address");
+    let registration = br#"{"Name":"web","ID":"web-1","Address":"127.0.0.1","Port":9}"#;
+    let registered = ask(registry, "PUT /v1/agent/service/register", "", registration);
+    assert_eq!(registered.status, 200);
+    let web = common::wait_for("the gateway to hear of it", || {
+        let web = get(&admin, "/api/v1/services/web").json();
+        web["endpoints"][0]["live"].is_object().then_some(web)
+    });
+    assert_eq!((&web["origin"], &web["instances"]), (&json!("registry"), &json!(1)));
+    let endpoint = &web["endpoints"][0];
+    assert_eq!(endpoint["address"], "127.0.0.1:9");
+    assert_eq!(endpoint["registration"]["status"], "passing");
+
+    let services = get(&admin, "/api/v1/services").json();
+    let named = |name: &str| {
+        let all = services["services"].as_array().expect("a list");
+        all.iter().find(|service| service["name"] == name).cloned().unwrap_or(Value::Null)
+    };
+    assert_eq!(named("fixed")["origin"], "file");
+    assert_eq!(named("web")["instances"], 1);
+    let fixed = get(&admin, "/api/v1/services/fixed").json();
+    assert_eq!(fixed["endpoints"][0]["weight"], 3);
+
+    let page = String::from_utf8(get(&admin, "/metrics").body).expect("text");
+    for name in ["posthouse_registry_services 1", "posthouse_access_log_lines", "process_open_fds"]
+    {
+        assert!(page.contains(name), "no {name} in\n{page}");
+    }
+    assert!(page.ends_with("# EOF\n"));
+    for (path, wanted) in [("/healthz", "ok\n"), ("/readyz", "ready\n")] {
+        let answer = get(&admin, path);
+        assert_eq!((answer.status, answer.body.as_slice()), (200, wanted.as_bytes()));
+    }
+}
+
+#[test]
+fn problems_name_the_field() {
+    let (folder, _house, admin, _) = start(CONFIG);
+    get(&admin, "/api/v1/services/none").is_problem(404, Some("name"));
+    get(&admin, "/nothing/here").is_problem(404, None);
+    ask(&admin, "DELETE /api/v1/routes", "", b"").is_problem(405, None);
+    let check = "POST /api/v1/configuration/check";
+    ask(&admin, check, "", b"\xff").is_problem(400, Some("body"));
+    ask(&admin, check, "", &vec![b'#'; 5 << 20]).is_problem(413, Some("body"));
+    ask(&admin, "GET /api/v1/nodes", "host: evil.example\r\n", b"").is_problem(403, Some("Host"));
+
+    let checked = ask(&admin, check, "", b"registry: { node: a.b }\n").json();
+    assert_eq!(checked["ok"], false);
+    assert_eq!(checked["findings"][0]["path"], "registry.node");
+    assert_eq!(
+        ask(&admin, check, "", b"registry: {}\n").json(),
+        json!({ "ok": true, "findings": [] })
+    );
+
+    std::fs::write(folder.path().join("f.yaml"), CONFIG.replace("weight: 3", "weight: x"))
+        .expect("a file");
+    let refused = ask(&admin, "POST /api/v1/reload", "", b"");
+    refused.is_problem(422, Some("services.fixed.instances[0].weight"));
+    let findings = &refused.json()["reload"]["findings"];
+    assert_eq!(findings[0]["line"], 6, "{findings}");
+    let configuration = get(&admin, "/api/v1/configuration").json();
+    assert_eq!(configuration["version"], 1);
+    assert_eq!(configuration["last_reload"]["taken"], false);
+}
+
+#[test]
+fn with_a_token_everything_but_health_asks_for_it() {
+    let config = CONFIG.replace("admin: { ", "admin: { token: a-long-enough-secret, ");
+    let (_folder, _house, admin, _) = start(&config);
+    for path in ["/api/v1/routes", "/metrics", "/api/v1/openapi.json", "/nothing/here"] {
+        let answer = get(&admin, path);
+        answer.is_problem(401, Some("Authorization"));
+        assert!(answer.head.contains("www-authenticate: bearer"), "{}", answer.head);
+    }
+    for (line, status) in [
+        ("authorization: Bearer a-long-enough-secret\r\n", 200),
+        ("authorization: bearer a-long-enough-secret\r\nhost: any.example\r\n", 200),
+        ("authorization: Bearer a-long-enough-secreT\r\n", 401),
+        ("authorization: Basic a-long-enough-secret\r\n", 401),
+        ("authorization: a-long-enough-secret\r\n", 401),
+    ] {
+        assert_eq!(ask(&admin, "GET /api/v1/routes", line, b"").status, status, "{line}");
+    }
+    assert_eq!(get(&admin, "/healthz").status, 200);
+    assert_eq!(get(&admin, "/readyz").status, 200);
+}
+
+#[test]
+fn the_description_covers_every_path() {
+    let (_folder, _house, admin, _) = start(CONFIG);
+    let description = get(&admin, "/api/v1/openapi.json").json();
+    let paths: Vec<&String> = description["paths"].as_object().expect("paths").keys().collect();
+    assert_eq!(
+        paths,
+        [
+            "/api/v1/configuration",
+            "/api/v1/configuration/check",
+            "/api/v1/endpoints",
+            "/api/v1/nodes",
+            "/api/v1/reload",
+            "/api/v1/routes",
+            "/api/v1/services",
+            "/api/v1/services/{name}",
+        ]
+    );
+    for path in paths.iter().filter(|path| !path.contains('{')) {
+        let answer = get(&admin, path);
+        assert!([200, 405].contains(&answer.status), "{path} is described and not there");
+    }
+}
