@@ -1,4 +1,38 @@
 //! The gateway: how calls are accepted, routed, balanced and forwarded.
+//!
+//! One thread per core carries calls; connections and pools never leave their thread. In reading
+//! order: [`config`] (what the file says), [`service`] (the handle: start, reload, drain),
+//! `listener` and `worker` (sockets and threads), `downstream` (clients' connections), `proxy` (the
+//! life of a call, phase by phase), [`route`] (which service), [`cluster`] and [`balance`] (which
+//! instance), [`upstream`] (connections to instances); `directory`, `resolve` and `health` keep the
+//! instances up to date. [`http`] and [`http1`] are what both sides stand on.
+//!
+//! What holds: nothing reaches an instance that was not understood whole; a configuration is in
+//! force as a whole or not at all; no thread waits for another; this crate knows no other pillar.
 
+pub mod access;
+pub mod balance;
+pub mod cluster;
+pub mod config;
+mod directory;
+mod downstream;
+mod error;
+mod fault;
+mod health;
 pub mod http;
 pub mod http1;
+mod listener;
+mod metrics;
+mod proxy;
+mod resolve;
+pub mod route;
+mod service;
+mod shared;
+mod timer;
+mod tls;
+pub mod upstream;
+pub mod view;
+mod worker;
+
+pub use error::Error;
+pub use service::Gateway;

@@ -126,13 +126,21 @@ pub fn better_of_two(
 
 /// The first acceptable owner on the ring from a key onwards.
 pub fn by_key(ring: &Ring, key: u64, mut accept: impl FnMut(usize) -> bool) -> Option<usize> {
-    let mut refused = None;
+    // Owners come up again and again: those of low index are asked once, and when all have been
+    // asked there is no point in going on.
+    let mut refused = 0_u128;
     for owner in ring.from(key).take(MAX_WALK) {
-        // Neighbouring points often have the same owner: ask it once.
-        if refused != Some(owner) && accept(owner) {
+        let bit = 1_u128.checked_shl(u32::try_from(owner).unwrap_or(u32::MAX)).unwrap_or(0);
+        if refused & bit != 0 {
+            continue;
+        }
+        if accept(owner) {
             return Some(owner);
         }
-        refused = Some(owner);
+        refused |= bit;
+        if refused.count_ones() as usize >= ring.owners() {
+            return None;
+        }
     }
     None
 }

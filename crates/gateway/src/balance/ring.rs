@@ -15,6 +15,7 @@ const MIN_POINTS: u64 = 4;
 pub struct Ring {
     /// Place on the ring (the upper half of a hash) and owner, ascending.
     points: Box<[(u32, u32)]>,
+    owners: usize,
 }
 
 impl Ring {
@@ -40,7 +41,16 @@ impl Ring {
             points.extend((0..number).map(|k| (place(mix(seed.wrapping_add(k))), owner)));
         }
         points.sort_unstable();
-        Self { points: points.into_boxed_slice() }
+        Self {
+            points: points.into_boxed_slice(),
+            owners: usize::try_from(count).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// How many own points.
+    #[must_use]
+    pub fn owners(&self) -> usize {
+        self.owners
     }
 
     /// The owners met from a key onwards, once around; the same owner may come several times.

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -103,6 +103,42 @@ pub(super) struct Rules {
     pub(super) slow_start_ms: u64,
     /// Whether active checks are made, which tell when a suspect is back.
     pub(super) checked: bool,
+}
+
+/// [`Rules`] that a reload may change while calls read them.
+#[derive(Debug)]
+pub(super) struct SharedRules {
+    /// [`u64::MAX`] is off.
+    silence_ms: AtomicU64,
+    slow_start_ms: AtomicU64,
+    checked: AtomicBool,
+}
+
+impl SharedRules {
+    pub(super) fn new(rules: Rules) -> Self {
+        let shared = Self {
+            silence_ms: AtomicU64::new(u64::MAX),
+            slow_start_ms: AtomicU64::new(0),
+            checked: AtomicBool::new(false),
+        };
+        shared.store(rules);
+        shared
+    }
+
+    pub(super) fn store(&self, rules: Rules) {
+        self.silence_ms.store(rules.silence_ms.unwrap_or(u64::MAX), Relaxed);
+        self.slow_start_ms.store(rules.slow_start_ms, Relaxed);
+        self.checked.store(rules.checked, Relaxed);
+    }
+
+    pub(super) fn load(&self) -> Rules {
+        let silence_ms = self.silence_ms.load(Relaxed);
+        Rules {
+            silence_ms: (silence_ms != u64::MAX).then_some(silence_ms),
+            slow_start_ms: self.slow_start_ms.load(Relaxed),
+            checked: self.checked.load(Relaxed),
+        }
+    }
 }
 
 /// One call under way that waits for an answer, in [`Endpoint::calls`].

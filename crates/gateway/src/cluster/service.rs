@@ -11,7 +11,7 @@ use arc_swap::{ArcSwap, Guard};
 
 use super::breaker::{Breaker, BreakerState, MIN_CALLS, Passage};
 use super::budget::Budget;
-use super::endpoint::{Endpoint, Rules, flag};
+use super::endpoint::{Endpoint, Rules, SharedRules, flag};
 use super::guards::{Admission, Failure, InFlight, enter};
 use super::instance::{CheckedHealth, InstanceSpec};
 use super::set::{EndpointSet, PickContext};
@@ -41,6 +41,9 @@ pub struct Service {
     set: ArcSwap<EndpointSet>,
     turn: AtomicUsize,
     active: AtomicU32,
+    /// `circuit.requests` and the rules, where every call can read them cheaply.
+    requests: AtomicU32,
+    rules: SharedRules,
     pending: Arc<AtomicU32>,
     window: Window,
     breaker: Breaker,
@@ -52,9 +55,12 @@ impl Service {
     /// A service without endpoints.
     #[must_use]
     pub fn new(settings: model::Service) -> Arc<Self> {
-        let set = EndpointSet::new(Vec::new(), settings.balance, rules(&settings));
+        let rules = rules(&settings);
+        let set = EndpointSet::new(Vec::new(), settings.balance, rules);
         Arc::new(Self {
             name: Arc::clone(&settings.name),
+            requests: AtomicU32::new(settings.circuit.requests),
+            rules: SharedRules::new(rules),
             set: ArcSwap::from_pointee(set),
             settings: ArcSwap::from_pointee(settings),
             turn: AtomicUsize::new(0),
@@ -113,6 +119,8 @@ impl Service {
         }
         let endpoints = set.endpoints().to_vec();
         self.set.store(Arc::new(EndpointSet::new(endpoints, settings.balance, rules(&settings))));
+        self.requests.store(settings.circuit.requests, Relaxed);
+        self.rules.store(rules(&settings));
         self.settings.store(Arc::new(settings));
     }
 
@@ -157,7 +165,7 @@ impl Service {
     /// # Errors
     /// [`Refused`] if the circuit is open or too much is under way.
     pub fn admit(self: &Arc<Self>, now: Coarse) -> Result<Admission, Refused> {
-        if !enter(&self.active, self.settings.load().circuit.requests) {
+        if !enter(&self.active, self.requests.load(Relaxed)) {
             return Err(Refused::TooManyRequests);
         }
         match self.breaker.pass(now) {
@@ -186,7 +194,7 @@ impl Service {
     /// its typical latency. If so it is suspect from now on, and safe calls are worth a hedge.
     #[must_use]
     pub fn is_silent(&self, endpoint: &Endpoint, now: Coarse) -> bool {
-        let rules = self.set.load().rules();
+        let rules = self.rules();
         let silent = endpoint.is_silent(now, rules);
         if silent {
             self.mark_suspect(endpoint, now);
@@ -198,12 +206,12 @@ impl Service {
     /// silence is off. The time moves on as the endpoint answers other calls.
     #[must_use]
     pub fn silent_from(&self, endpoint: &Endpoint) -> Option<Coarse> {
-        endpoint.silent_from(self.set.load().rules())
+        endpoint.silent_from(self.rules())
     }
 
     /// Keeps new calls away from an endpoint until it is heard again.
     pub fn mark_suspect(&self, endpoint: &Endpoint, now: Coarse) {
-        if endpoint.suspect(now, self.set.load().rules()) {
+        if endpoint.suspect(now, self.rules()) {
             tracing::warn!(service = %self.name, address = %endpoint.address, "endpoint is silent");
         }
     }
@@ -244,7 +252,7 @@ impl Service {
     }
 
     pub(super) fn rules(&self) -> Rules {
-        self.set.load().rules()
+        self.rules.load()
     }
 
     /// An admitted call is over.

@@ -80,10 +80,6 @@ impl EndpointSet {
         &self.endpoints
     }
 
-    pub(super) fn rules(&self) -> Rules {
-        self.rules
-    }
-
     /// Chooses an endpoint; `None` only if none has a weight.
     pub(super) fn pick(
         &self,
@@ -121,17 +117,27 @@ impl EndpointSet {
 
     /// Chooses the best of those that there are: nobody was found to be well.
     fn make_do(&self, poor: bool, context: &mut PickContext<'_>) -> Option<usize> {
-        let PickContext { exclude, rng, now, .. } = context;
+        let PickContext { hash, exclude, rng, now } = context;
+        let key = hash.filter(|_| self.balance == Balance::Hash);
         if poor {
-            let usable = |index: usize, _: &mut Rng| {
+            let usable = |index: usize| {
                 self.rank(index, exclude, *now) != OUT && !self.is_excluded(index, exclude)
             };
-            if let Some(index) = choose::at_random(&self.schedule, rng, usable) {
-                return Some(index);
+            let index = match key {
+                Some(key) => choose::by_key(&self.ring, key, usable),
+                None => choose::at_random(&self.schedule, rng, |index, _| usable(index)),
+            };
+            if index.is_some() {
+                return index;
             }
         }
         let length = self.schedule.len();
-        let start = if length == 0 { 0 } else { rng.usize(..length) };
+        let start = match key {
+            _ if length == 0 => return None,
+            // The same key to the same place even now.
+            Some(key) => usize::try_from(key % length as u64).unwrap_or(0),
+            None => rng.usize(..length),
+        };
         let mut best: Option<(u8, usize)> = None;
         for index in (start..start + length).filter_map(|place| self.schedule.turn(place)) {
             let rank = self.rank(index, exclude, *now);

@@ -25,8 +25,19 @@ pub struct Config {
     pub services: BTreeMap<ServiceName, Service>,
     /// Routes in the order of the file.
     pub routes: Vec<Route>,
+    /// How services are called that are reached by their name, without a route.
+    pub named: Named,
     /// Settings of the gateway as a whole.
     pub engine: Engine,
+}
+
+/// How services are called without a route: as with one that sets nothing.
+#[derive(Clone, Debug)]
+pub struct Named {
+    /// Total time; `None` is off.
+    pub timeout: Option<Duration>,
+    /// Retries.
+    pub retries: Retries,
 }
 
 /// An address on which calls arrive.

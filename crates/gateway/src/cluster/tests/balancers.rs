@@ -2,7 +2,7 @@
 
 use super::sim::{Behaviour, Sim};
 use super::{service, settings, specs};
-use crate::cluster::Coarse;
+use crate::cluster::{CheckedHealth, Coarse, PickContext};
 use crate::config::model::Balance;
 
 const SEEDS: std::ops::Range<u64> = 1..6;
@@ -176,4 +176,26 @@ fn keys_of_a_failing_endpoint_move_and_return() {
     sim.run(5.0, 100.0);
     let returned: Vec<_> = (0..500).map(|key| sim.arrive(Some(key))).collect();
     assert_eq!(returned, owners);
+}
+
+#[test]
+fn keys_stay_together_even_when_all_are_down() {
+    for count in [3, 200] {
+        let service = service(settings(Balance::Hash), &vec![1; count]);
+        for endpoint in service.endpoints() {
+            service.set_health(&endpoint, CheckedHealth::Unhealthy, Coarse(1_000));
+        }
+        let mut rng = fastrand::Rng::with_seed(1);
+        let mut owner = |key: u64| {
+            let mut context =
+                PickContext { hash: Some(key), exclude: &[], rng: &mut rng, now: Coarse(1_010) };
+            service.pick(&mut context).expect("an endpoint").id
+        };
+        owner(0);
+        let owners: Vec<_> = (0..300).map(&mut owner).collect();
+        let again: Vec<_> = (0..300).map(&mut owner).collect();
+        assert_eq!(owners, again, "{count} endpoints");
+        let different: std::collections::BTreeSet<_> = owners.into_iter().collect();
+        assert!(different.len() > count / 3, "{count} endpoints: {}", different.len());
+    }
 }

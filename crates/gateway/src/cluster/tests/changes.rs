@@ -30,10 +30,19 @@ fn an_endpoint_keeps_its_past_when_only_its_description_changes() {
     let first = (0..100).filter(|_| pick(&service, &[], &mut rng, 30).id == after[0].id).count();
     assert_eq!(first, 80);
 
+    let waiting = service.begin(&before[1], Coarse(40));
+    assert_eq!(
+        service.silent_from(&before[1]),
+        Some(Coarse(3_040)),
+        "its latency is not known yet"
+    );
     let mut reloaded = settings(Balance::Random);
     reloaded.protocol = Protocol::Grpc;
+    reloaded.silence = None;
     service.configure(reloaded);
     assert!(Arc::ptr_eq(&before[1], &service.endpoints()[1]));
+    assert_eq!(service.silent_from(&before[1]), None, "switched off by the reload");
+    drop(waiting);
     assert_eq!(before[0].protocol(), Protocol::H2c, "its own word counts more");
     assert_eq!(before[1].protocol(), Protocol::Grpc);
 }

@@ -1,0 +1,495 @@
+//! Phases `balance` and `forward`: a call is tried on one instance after the other until one
+//! answers, within what is safe, what the budget allows and what time is left.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use super::body::Body;
+use super::call::Call;
+use super::request::Client;
+use super::{is_idempotent, is_safe};
+use crate::cluster::budget::{Budget, backoff};
+use crate::cluster::{
+    Coarse, Endpoint, EndpointId, Failure, InFlight, Outcome, PickContext, Service,
+};
+use crate::config::model::{self, Retries};
+use crate::fault::{Fault, connect_failure, exchange_failure};
+use crate::http::head::{Fields, Known};
+use crate::http1::Limits;
+use crate::upstream::{self, BodyKind, Empty, Exchange, Head, Retry};
+
+/// Instances that are tried for want of a connection, however few retries are configured.
+const MOST_CONNECTS: u32 = 8;
+
+/// A call as instances get it.
+pub(crate) struct Outgoing {
+    pub(crate) method: Method,
+    pub(crate) path_and_query: String,
+    pub(crate) authority: String,
+    pub(crate) scheme: &'static str,
+    pub(crate) fields: Fields,
+    pub(crate) body: BodyKind,
+    pub(crate) upgrade: Option<Vec<u8>>,
+    pub(crate) te_trailers: bool,
+    /// Hash for consistent hashing, if the service wants one.
+    pub(crate) hash: Option<u64>,
+    /// When the whole call must have its response's head.
+    pub(crate) deadline: Option<Instant>,
+    /// What the head of a response may be.
+    pub(crate) limits: Limits,
+}
+
+impl Outgoing {
+    fn as_call(&self) -> upstream::Call<'_> {
+        upstream::Call {
+            method: &self.method,
+            path_and_query: &self.path_and_query,
+            authority: &self.authority,
+            scheme: self.scheme,
+            fields: &self.fields,
+            body: self.body,
+            upgrade: self.upgrade.as_deref(),
+            te_trailers: self.te_trailers,
+        }
+    }
+}
+
+/// An instance's answer.
+pub(crate) struct Answered {
+    pub(crate) head: Head,
+    pub(crate) exchange: Exchange,
+    pub(crate) tried: Try,
+    pub(crate) settings: Arc<model::Service>,
+    pub(crate) deadline: Option<Instant>,
+}
+
+/// A try at an instance: what its end teaches about it.
+pub(crate) struct Try {
+    in_flight: InFlight,
+    begun: std::time::Instant,
+    latency: Option<Duration>,
+}
+
+impl Try {
+    /// The instance's head is here: it owes nothing more.
+    fn heard(&mut self) {
+        let now = std::time::Instant::now();
+        self.latency = Some(now.duration_since(self.begun));
+        self.in_flight.heard(Coarse::of(now));
+    }
+
+    /// The try ended.
+    pub(crate) fn finish(self, outcome: Outcome) {
+        let now = std::time::Instant::now();
+        let latency = self.latency.unwrap_or_else(|| now.duration_since(self.begun));
+        self.in_flight.finish(outcome, latency, Coarse::of(now));
+    }
+}
+
+/// A try that gave no answer.
+struct Failed {
+    fault: Fault,
+    retry: Retry,
+}
+
+/// Which limit a wait for a head runs into first.
+#[derive(Clone, Copy)]
+struct Limit {
+    at: Option<Instant>,
+    fault: Fault,
+    retry: Retry,
+}
+
+/// One call being forwarded.
+struct Forward<'a> {
+    outgoing: &'a Outgoing,
+    service: &'a Arc<Service>,
+    settings: Arc<model::Service>,
+    retries: &'a Retries,
+    tried: SmallVec<[EndpointId; 4]>,
+}
+
+/// Tries instances until one answers.
+pub(crate) async fn forward(
+    call: &mut Call,
+    outgoing: &Outgoing,
+    service: &Arc<Service>,
+    retries: &Retries,
+    body: &mut Body,
+    client: &mut dyn Client,
+) -> Result<Answered, Fault> {
+    let settings = Arc::clone(&service.settings());
+    let mut forward = Forward { outgoing, service, settings, retries, tried: SmallVec::new() };
+    let mut made = 0;
+    let mut refused = 0;
+    loop {
+        let endpoint = forward.pick(call).ok_or(Fault::NoEndpoint)?;
+        body.rewind();
+        let failed = match forward.attempt(call, &endpoint, body, client).await {
+            Ok(answered) if !forward.is_worth_repeating(call, &answered, made, body) => {
+                return Ok(answered);
+            }
+            Ok(answered) => {
+                answered.tried.finish(Outcome::Failure(Failure::Status));
+                None
+            }
+            Err(failed) => Some(failed),
+        };
+        if let Some(failed) = failed {
+            if body.too_large {
+                return Err(Fault::BodyTooLarge);
+            }
+            if failed.retry == Retry::Always {
+                // Nobody has seen the call: another instance gets it, whatever the method.
+                refused += 1;
+                if refused >= MOST_CONNECTS || forward.is_late() || !body.can_repeat() {
+                    return Err(failed.fault);
+                }
+                continue;
+            }
+            if failed.retry == Retry::Never || !forward.may_repeat(made, body) {
+                return Err(failed.fault);
+            }
+        }
+        made += 1;
+        forward.back_off(call, made).await;
+    }
+}
+
+impl Forward<'_> {
+    /// `balance`: chooses an instance that was not tried yet, if there is one.
+    fn pick(&mut self, call: &mut Call) -> Option<Arc<Endpoint>> {
+        let mut rng = call.session.worker.rng.borrow_mut();
+        let endpoint = self.service.pick(&mut PickContext {
+            hash: self.outgoing.hash,
+            exclude: &self.tried,
+            rng: &mut rng,
+            now: if call.tries == 0 { Coarse::of(call.begun) } else { Coarse::now() },
+        })?;
+        drop(rng);
+        self.tried.push(endpoint.id);
+        call.tries += 1;
+        call.endpoint = Some(endpoint.address);
+        Some(endpoint)
+    }
+
+    /// `forward`: one try. It connects before anything of the body is taken, sends, and waits for
+    /// the response's head. An instance that falls silent is raced against another.
+    async fn attempt(
+        &mut self,
+        call: &mut Call,
+        endpoint: &Arc<Endpoint>,
+        body: &mut Body,
+        client: &mut dyn Client,
+    ) -> Result<Answered, Failed> {
+        let (mut exchange, tried) = self.send(call, endpoint).await?;
+        let limit = self.limit();
+        let mut look = self.next_look(endpoint);
+        loop {
+            match await_head(&mut exchange, body, client, limit.at, look).await {
+                Awaited::Head(head) => return Ok(self.answered(head, exchange, tried)),
+                Awaited::Failed(failed, failure) => {
+                    tried.finish(failure.map_or(Outcome::Cancelled, Outcome::Failure));
+                    return Err(failed);
+                }
+                Awaited::Late => {
+                    tried.finish(Outcome::Failure(Failure::Timeout));
+                    return Err(Failed { fault: limit.fault, retry: limit.retry });
+                }
+                Awaited::Look => {
+                    let silent = self.service.is_silent(endpoint, Coarse::now());
+                    if silent && self.may_hedge() {
+                        return self.hedge(call, exchange, tried, limit).await;
+                    }
+                    look = match self.settings.silence {
+                        Some(silence) if silent => Instant::now().checked_add(silence),
+                        _ => self.next_look(endpoint),
+                    };
+                }
+            }
+        }
+    }
+
+    /// What a wait that nothing interrupts has come to.
+    fn concluded(
+        &self,
+        awaited: Awaited,
+        exchange: Exchange,
+        tried: Try,
+        limit: Limit,
+    ) -> Result<Answered, Failed> {
+        match awaited {
+            Awaited::Head(head) => Ok(self.answered(head, exchange, tried)),
+            Awaited::Failed(failed, failure) => {
+                tried.finish(failure.map_or(Outcome::Cancelled, Outcome::Failure));
+                Err(failed)
+            }
+            Awaited::Late | Awaited::Look => {
+                tried.finish(Outcome::Failure(Failure::Timeout));
+                Err(Failed { fault: limit.fault, retry: limit.retry })
+            }
+        }
+    }
+
+    /// Asks another instance as well, and takes whichever answers first.
+    async fn hedge(
+        &mut self,
+        call: &mut Call,
+        mut first: Exchange,
+        tried: Try,
+        limit: Limit,
+    ) -> Result<Answered, Failed> {
+        let Some(other) = self.pick(call) else {
+            let awaited = race(&mut first, std::future::pending(), limit.at).await;
+            return self.raced(awaited, first, tried, limit);
+        };
+        let second = async {
+            let (mut exchange, other_try) = self.send(call, &other).await?;
+            match poll_fn(|cx| poll_final_head(cx, &mut exchange)).await {
+                Ok(head) => Ok(self.answered(head, exchange, other_try)),
+                Err((failed, failure)) => {
+                    other_try.finish(failure.map_or(Outcome::Cancelled, Outcome::Failure));
+                    Err(failed)
+                }
+            }
+        };
+        let awaited = race(&mut first, second, limit.at).await;
+        self.raced(awaited, first, tried, limit)
+    }
+
+    fn raced(
+        &self,
+        raced: Raced,
+        first: Exchange,
+        tried: Try,
+        limit: Limit,
+    ) -> Result<Answered, Failed> {
+        match raced {
+            Raced::First(awaited) => self.concluded(awaited, first, tried, limit),
+            Raced::Second(answered) => {
+                tried.finish(Outcome::Failure(Failure::Timeout));
+                Ok(*answered)
+            }
+        }
+    }
+
+    /// Connects and sends the head.
+    async fn send(&self, call: &Call, endpoint: &Arc<Endpoint>) -> Result<(Exchange, Try), Failed> {
+        let begun = if call.tries == 1 { call.begun } else { std::time::Instant::now() };
+        let in_flight = self.service.begin(endpoint, Coarse::of(begun));
+        let tried = Try { in_flight, begun, latency: None };
+        let pools = &call.session.worker.pools;
+        let outgoing = self.outgoing.as_call();
+        match pools.lease(endpoint, &self.settings, &outgoing, self.outgoing.limits).await {
+            Ok(lease) => Ok((lease.send(&outgoing), tried)),
+            Err(error) => {
+                tried.finish(
+                    connect_failure(error.kind).map_or(Outcome::Cancelled, Outcome::Failure),
+                );
+                Err(Failed { fault: error.kind.into(), retry: Retry::Always })
+            }
+        }
+    }
+
+    fn answered(&self, head: Head, exchange: Exchange, mut tried: Try) -> Answered {
+        tried.heard();
+        let settings = Arc::clone(&self.settings);
+        Answered { head, exchange, tried, settings, deadline: self.outgoing.deadline }
+    }
+
+    /// The first of the limits on the wait for a head: of the try, of the service, of the call.
+    fn limit(&self) -> Limit {
+        let now = Instant::now();
+        let header = (self.settings.header_timeout, Fault::Timeout("header-timeout"));
+        let (limit, fault) = match self.retries.per_try {
+            Some(per_try) if per_try < header.0 => (per_try, Fault::Timeout("per-try-timeout")),
+            _ => header,
+        };
+        let at = now.checked_add(limit);
+        match self.outgoing.deadline {
+            Some(deadline) if at.is_none_or(|at| deadline <= at) => {
+                Limit { at: Some(deadline), fault: Fault::Timeout("timeout"), retry: Retry::Never }
+            }
+            _ => Limit { at, fault, retry: Retry::IfIdempotent },
+        }
+    }
+
+    /// When it is worth asking whether the instance is silent.
+    fn next_look(&self, endpoint: &Endpoint) -> Option<Instant> {
+        let silence = self.settings.silence?;
+        let now = Coarse::now();
+        let from = self.service.silent_from(endpoint).map_or(silence, |from| from.since(now));
+        // A little later than the rule's own time, which is exclusive and in whole milliseconds.
+        Instant::now().checked_add(from + Duration::from_millis(2))
+    }
+
+    /// Whether the call may be asked of two instances at once.
+    fn may_hedge(&self) -> bool {
+        let safe = is_safe(&self.outgoing.method) || self.retries.idempotent;
+        safe && self.outgoing.body == BodyKind::None
+            && self.outgoing.upgrade.is_none()
+            && self.retries.attempts > 0
+            && self.budget_allows()
+    }
+
+    /// Whether an instance may be asked again after one may have seen the call.
+    fn may_repeat(&self, made: u32, body: &Body) -> bool {
+        made < self.retries.attempts
+            && (self.retries.idempotent || is_idempotent(&self.outgoing.method))
+            && self.outgoing.upgrade.is_none()
+            && body.can_repeat()
+            && !self.is_late()
+            && self.budget_allows()
+    }
+
+    fn budget_allows(&self) -> bool {
+        let budget =
+            Budget { percent: self.retries.budget_percent, floor: self.retries.budget_floor };
+        self.service.retry_allowed(budget, Coarse::now())
+    }
+
+    /// Whether an answer is of the kind that another instance may better.
+    fn is_worth_repeating(&self, call: &Call, answered: &Answered, made: u32, body: &Body) -> bool {
+        let status = answered.head.status;
+        let grpc = || {
+            let status = answered.head.fields.get(Known::GrpcStatus)?;
+            std::str::from_utf8(status).ok()?.parse::<u16>().ok()
+        };
+        let asked = if call.is_grpc && status == StatusCode::OK {
+            grpc().is_some_and(|status| self.retries.grpc_statuses.contains(&status))
+        } else {
+            self.retries.statuses.contains(&status)
+        };
+        asked && self.may_repeat(made, body)
+    }
+
+    fn is_late(&self) -> bool {
+        self.outgoing.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
+    /// The pause before a retry: none before the first.
+    async fn back_off(&self, call: &Call, made: u32) {
+        if made < 2 {
+            return;
+        }
+        let (base, max) = (self.retries.backoff, self.retries.max_backoff);
+        let pause = backoff(made - 1, base, max, &mut call.session.worker.rng.borrow_mut());
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// What a wait for a head has come to.
+enum Awaited {
+    Head(Head),
+    Failed(Failed, Option<Failure>),
+    /// A limit has passed.
+    Late,
+    /// It is time to see whether the instance is silent.
+    Look,
+}
+
+/// Waits for the response's head, moving the request's body and passing on 1xx meanwhile.
+async fn await_head(
+    exchange: &mut Exchange,
+    body: &mut Body,
+    client: &mut dyn Client,
+    limit: Option<Instant>,
+    look: Option<Instant>,
+) -> Awaited {
+    poll_fn(|cx| {
+        loop {
+            let head = match exchange.poll_head(cx, &mut body.over(&mut *client)) {
+                Poll::Ready(Ok(head)) => head,
+                Poll::Ready(Err(error)) => {
+                    let failed = Failed { fault: error.kind.into(), retry: error.retry };
+                    return Poll::Ready(Awaited::Failed(failed, exchange_failure(&error)));
+                }
+                Poll::Pending => break,
+            };
+            if !head.is_informational() {
+                return Poll::Ready(Awaited::Head(head));
+            }
+            client.informational(head.status, &head.fields);
+            let _sent = client.poll_flush(cx);
+        }
+        let first = match (limit, look) {
+            (Some(limit), Some(look)) => Some(limit.min(look)),
+            (one, other) => one.or(other),
+        };
+        if client.timer().poll_until(cx, first).is_pending() {
+            return Poll::Pending;
+        }
+        let late = limit.is_some_and(|limit| Instant::now() >= limit);
+        Poll::Ready(if late { Awaited::Late } else { Awaited::Look })
+    })
+    .await
+}
+
+/// The head of a response to a request without a body.
+fn poll_final_head(
+    cx: &mut Context<'_>,
+    exchange: &mut Exchange,
+) -> Poll<Result<Head, (Failed, Option<Failure>)>> {
+    loop {
+        match std::task::ready!(exchange.poll_head(cx, &mut Empty)) {
+            Ok(head) if head.is_informational() => {}
+            Ok(head) => return Poll::Ready(Ok(head)),
+            Err(error) => {
+                let failed = Failed { fault: error.kind.into(), retry: error.retry };
+                return Poll::Ready(Err((failed, exchange_failure(&error))));
+            }
+        }
+    }
+}
+
+/// Which of two tries was quicker.
+enum Raced {
+    First(Awaited),
+    Second(Box<Answered>),
+}
+
+/// Waits for the first of two answers. One that fails leaves the other to be waited for.
+async fn race(
+    first: &mut Exchange,
+    second: impl Future<Output = Result<Answered, Failed>>,
+    limit: Option<Instant>,
+) -> Raced {
+    let mut second = pin!(second);
+    let mut first_failed = None;
+    let mut second_failed = false;
+    let late = async {
+        match limit {
+            Some(limit) => tokio::time::sleep_until(limit).await,
+            None => std::future::pending().await,
+        }
+    };
+    let mut late = pin!(late);
+    poll_fn(|cx| {
+        if first_failed.is_none()
+            && let Poll::Ready(head) = poll_final_head(cx, first)
+        {
+            match head {
+                Ok(head) => return Poll::Ready(Raced::First(Awaited::Head(head))),
+                Err(failed) => first_failed = Some(failed),
+            }
+        }
+        if !second_failed && let Poll::Ready(answer) = second.as_mut().poll(cx) {
+            match answer {
+                Ok(answered) => return Poll::Ready(Raced::Second(Box::new(answered))),
+                Err(_) => second_failed = true,
+            }
+        }
+        if second_failed && let Some((failed, failure)) = first_failed.take() {
+            return Poll::Ready(Raced::First(Awaited::Failed(failed, failure)));
+        }
+        late.as_mut().poll(cx).map(|()| Raced::First(Awaited::Late))
+    })
+    .await
+}

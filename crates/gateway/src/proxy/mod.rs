@@ -1,0 +1,318 @@
+//! The life of a call, in the order in which it happens:
+//! `accept → validate → route → guard → limit → balance → forward → respond → record`.
+//!
+//! Every phase either passes the call on or ends it with a [`Fault`]; there is one exit,
+//! [`handle`], which turns a fault into a response. Recording happens when the ledger
+//! ([`call::Call`]) is dropped, so that no way out forgets it.
+
+mod body;
+mod call;
+mod forward;
+mod headers;
+mod relay;
+mod request;
+mod respond;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use tokio::time::Instant;
+
+pub(crate) use relay::Relay;
+pub(crate) use request::{Client, Length, Local, Reply, Request, grpc_timeout};
+
+use self::body::Body;
+use self::call::Call;
+use self::forward::{Answered, Outgoing};
+use crate::cluster::{Admission, Coarse, Refused, Service};
+use crate::config::model::{self, Action, HashKey};
+use crate::downstream::Session;
+use crate::fault::Fault;
+use crate::http::head::{Fields, Known};
+use crate::route::{Caught, Lookup, Outcome, Route, rewrite};
+use crate::shared::Snapshot;
+use crate::upstream::BodyKind;
+
+/// What names a service in `Host` without a route (`names: true`).
+const NAME_SUFFIX: &str = ".service.consul";
+
+/// Where a call goes.
+struct Plan {
+    service: Arc<Service>,
+    route: Option<Arc<Route<Arc<Service>>>>,
+    caught: Caught,
+    deadline: Option<Instant>,
+    _admission: Option<Admission>,
+}
+
+/// Handles a call up to the head of its response.
+pub(crate) async fn handle(session: &Session, request: Request, client: &mut dyn Client) -> Reply {
+    let snapshot = session.worker.shared.snapshot.load_full();
+    let mut request = request;
+    let mut call = accept(session, &snapshot, &request);
+    match run(&snapshot, &mut call, &mut request, client).await {
+        Ok(Next::Answered(answered, plan, body)) => {
+            respond::relay(call, &request, plan.route.as_deref(), answered, body)
+        }
+        Ok(Next::Local(local)) => {
+            call.status = Some(local.status);
+            Reply::Local(local)
+        }
+        Err(fault) => Reply::Local(respond::fault(&mut call, fault, None)),
+    }
+}
+
+/// Answers a request whose head could not be read.
+pub(crate) fn refuse(session: &Session, fault: Fault) -> Local {
+    let mut call = Call::unread(session, session.peer);
+    respond::fault(&mut call, fault, None)
+}
+
+/// What the phases led to.
+enum Next {
+    Answered(Box<Answered>, Plan, Body),
+    Local(Local),
+}
+
+async fn run(
+    snapshot: &Snapshot,
+    call: &mut Call,
+    request: &mut Request,
+    client: &mut dyn Client,
+) -> Result<Next, Fault> {
+    let found = match route(snapshot, call, request)? {
+        Way::Forward(plan) => plan,
+        Way::Local(local) => return Ok(Next::Local(local)),
+    };
+    let mut plan = *found;
+    limit(call, request, &mut plan)?;
+    let retries = plan.route.as_ref().map_or(&snapshot.named.retries, |one| &one.config.retries);
+    let outgoing = prepare(snapshot, call, request, &plan);
+    let max_body = plan.route.as_ref().and_then(|one| one.config.max_body);
+    let mut body = Body::new(max_body, keep_limit(request, retries));
+    let answered =
+        forward::forward(call, &outgoing, &plan.service, retries, &mut body, client).await?;
+    Ok(Next::Answered(Box::new(answered), plan, body))
+}
+
+/// `accept`: the call gets its ledger, its place in a trace and its client's address.
+fn accept(session: &Session, snapshot: &Snapshot, request: &Request) -> Call {
+    let trusted = &snapshot.engine.trusted_proxies;
+    let client = headers::client_address(&request.fields, session.peer, trusted);
+    Call::begin(session, request, client)
+}
+
+/// What a route says.
+enum Way {
+    Forward(Box<Plan>),
+    Local(Local),
+}
+
+/// `route`: which service, or which fixed answer. `validate` came before it: nothing gets here that
+/// the codecs did not understand whole.
+fn route(snapshot: &Snapshot, call: &mut Call, request: &Request) -> Result<Way, Fault> {
+    let target = &request.target;
+    let lookup = Lookup {
+        host: target.host(),
+        path: target.path(),
+        query: target.query(),
+        method: &request.method,
+        fields: &request.fields,
+    };
+    let found = match snapshot.routes.find(&lookup) {
+        Outcome::Found(found) => found,
+        Outcome::MethodNotAllowed { allow } => {
+            return Ok(Way::Local(respond::fault(call, Fault::Method, Some(&allow))));
+        }
+        Outcome::NotFound => return named(snapshot, call, request),
+    };
+    let route = Arc::clone(found.route);
+    call.route = Some(Arc::clone(&route));
+    match &route.config.action {
+        Action::Forward { .. } => {
+            let mut rng = call.session.worker.rng.borrow_mut();
+            let service = route.choose(&mut rng).cloned().ok_or(Fault::NoEndpoint)?;
+            drop(rng);
+            call.service = Some(Arc::clone(&service));
+            let deadline = deadline(call, request, route.config.timeout);
+            let plan = Plan {
+                service,
+                route: Some(route),
+                caught: found.caught,
+                deadline,
+                _admission: None,
+            };
+            Ok(Way::Forward(Box::new(plan)))
+        }
+        Action::Redirect(redirect) => {
+            let scheme = call.session.scheme();
+            let location = route.location(redirect, &found.caught, target, scheme);
+            Ok(Way::Local(respond::redirect(&route.config, redirect.status, &location)))
+        }
+        Action::Respond(response) => Ok(Way::Local(respond::fixed(&route.config, response))),
+    }
+}
+
+/// A service that is reached by its name.
+fn named(snapshot: &Snapshot, call: &mut Call, request: &Request) -> Result<Way, Fault> {
+    if !call.session.door.names() {
+        return Err(Fault::NoRoute);
+    }
+    let name = service_name(request.target.host()).ok_or(Fault::NoRoute)?;
+    let directory = &call.session.worker.shared.directory;
+    let service = directory.get(&name).ok_or(Fault::NoRoute)?;
+    call.service = Some(Arc::clone(&service));
+    let timeout = snapshot.named.timeout;
+    let deadline = deadline(call, request, timeout);
+    let plan = Plan { service, route: None, caught: Caught::default(), deadline, _admission: None };
+    Ok(Way::Forward(Box::new(plan)))
+}
+
+/// The service's name in `NAME.service.consul`.
+fn service_name(host: &str) -> Option<Cow<'_, str>> {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let cut = host.len().checked_sub(NAME_SUFFIX.len())?;
+    let suffix = host.get(cut..)?;
+    let name = suffix.eq_ignore_ascii_case(NAME_SUFFIX).then_some(&host[..cut])?;
+    (!name.is_empty()).then_some(Cow::Borrowed(name))
+}
+
+/// `limit`: the service takes the call, or says that it has too many.
+fn limit(call: &Call, request: &Request, plan: &mut Plan) -> Result<(), Fault> {
+    let max_body = plan.route.as_ref().and_then(|route| route.config.max_body);
+    if let (Some(max), BodyKind::Length(length)) = (max_body, request.body)
+        && length > max
+    {
+        return Err(Fault::BodyTooLarge);
+    }
+    let now = Coarse::of(call.begun);
+    let admission = plan.service.admit(now).map_err(|refused| {
+        Fault::Circuit(match refused {
+            Refused::TooManyRequests => "too-many-requests",
+            Refused::Open => "circuit-open",
+            Refused::Pending => "too-many-pending",
+        })
+    })?;
+    plan._admission = Some(admission);
+    Ok(())
+}
+
+/// Until when the response's head must be there: by the route, and for gRPC by the caller.
+fn deadline(call: &Call, request: &Request, timeout: Option<Duration>) -> Option<Instant> {
+    let shorter = match (timeout, request.grpc_timeout) {
+        (Some(timeout), Some(asked)) => Some(timeout.min(asked)),
+        (one, other) => one.or(other),
+    };
+    Instant::from_std(call.begun).checked_add(shorter?)
+}
+
+/// The call as instances get it.
+fn prepare(snapshot: &Snapshot, call: &Call, request: &mut Request, plan: &Plan) -> Outgoing {
+    let session = &call.session;
+    let upgrade = request.upgrade.then(|| request.fields.get(Known::Upgrade).map(<[u8]>::to_vec));
+    let hash = hash_of(&plan.service.settings(), request, call);
+    let stripped = request.fields.strip_hop_by_hop();
+    request.fields.remove(Known::Expect);
+    let authority = request.target.authority();
+    headers::tell_about_client(
+        &mut request.fields,
+        &snapshot.engine,
+        session.peer,
+        session.scheme(),
+        authority,
+    );
+    call.mark(&mut request.fields);
+    let (path_and_query, authority) = match &plan.route {
+        Some(route) => {
+            let path = route.path_and_query(&plan.caught, &request.target).into_owned();
+            let authority = route.authority(&request.target).to_owned();
+            if let Some(rewrite) = route.rewrite() {
+                rewrite::edit(&rewrite.headers, &mut request.fields);
+            }
+            (path, authority)
+        }
+        None => (request.target.path_and_query().to_owned(), authority.to_owned()),
+    };
+    let authority = if authority.is_empty() { plan.service.name().to_string() } else { authority };
+    if request.fields.get(Known::Host) != Some(authority.as_bytes()) {
+        request.fields.set_known(Known::Host, authority.as_bytes());
+    }
+    Outgoing {
+        method: request.method.clone(),
+        path_and_query,
+        authority,
+        scheme: session.scheme(),
+        fields: std::mem::take(&mut request.fields),
+        body: request.body,
+        upgrade: upgrade.flatten(),
+        te_trailers: stripped.te_trailers,
+        hash,
+        deadline: plan.deadline,
+        limits: snapshot.engine.limits,
+    }
+}
+
+/// What consistent hashing goes by: the first key that the call has.
+fn hash_of(service: &model::Service, request: &Request, call: &Call) -> Option<u64> {
+    service.hash.iter().find_map(|key| match key {
+        HashKey::Header(name) => {
+            request.fields.get_named(name.as_str().as_bytes()).map(crate::balance::ring::hash)
+        }
+        HashKey::Cookie(name) => {
+            cookie(&request.fields, name.as_bytes()).map(crate::balance::ring::hash)
+        }
+        HashKey::ClientAddress => Some(crate::downstream::tunnel::hash_address(call.client.ip())),
+    })
+}
+
+/// The value of a cookie (RFC 6265 §4.2).
+fn cookie<'a>(fields: &'a Fields, name: &[u8]) -> Option<&'a [u8]> {
+    fields.all(Known::Cookie).flat_map(|list| list.split(|byte| *byte == b';')).find_map(|pair| {
+        let rest = pair.trim_ascii().strip_prefix(name)?;
+        rest.strip_prefix(b"=")
+    })
+}
+
+/// How much of a body is worth keeping: nothing, when no retry could send it again.
+fn keep_limit(request: &Request, retries: &model::Retries) -> usize {
+    let repeatable = retries.idempotent || is_idempotent(&request.method);
+    if repeatable && retries.attempts > 0 { retries.buffer } else { 0 }
+}
+
+/// Whether a method may be repeated without asking (RFC 9110 §9.2.2).
+pub(crate) fn is_idempotent(method: &Method) -> bool {
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    )
+}
+
+/// Whether a method asks for nothing but an answer (RFC 9110 §9.2.1).
+pub(crate) fn is_safe(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grpc_timeouts_are_read_as_the_specification_writes_them() {
+        assert_eq!(grpc_timeout(b"100m"), Some(Duration::from_millis(100)));
+        assert_eq!(grpc_timeout(b"2H"), Some(Duration::from_secs(7200)));
+        for bad in [&b""[..], b"m", b"100", b"123456789S", b"-1S", b"1x"] {
+            assert_eq!(grpc_timeout(bad), None, "{}", String::from_utf8_lossy(bad));
+        }
+    }
+
+    #[test]
+    fn a_service_is_named_by_its_host() {
+        assert_eq!(service_name("users.service.consul").as_deref(), Some("users"));
+        assert_eq!(service_name("Users.Service.Consul.").as_deref(), Some("Users"));
+        assert_eq!(service_name("service.consul"), None);
+        assert_eq!(service_name(".service.consul"), None);
+        assert_eq!(service_name("users.example"), None);
+    }
+}

@@ -1,0 +1,163 @@
+//! A response on its way from an instance to the client: its head is known, its body is moved by
+//! the client's connection. It keeps the call's ledger and the instance's, and closes both.
+
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::body::Body;
+use super::call::Call;
+use super::forward::Try;
+use super::request::Length;
+use crate::cluster::{Failure, Outcome};
+use crate::fault::Fault;
+use crate::http::head::Fields;
+use crate::upstream::{Exchange, Frame, Source, Tunnel};
+
+/// A response on its way.
+pub(crate) struct Relay {
+    /// Status.
+    pub(crate) status: StatusCode,
+    /// Header fields as the client gets them, without those that frame the body unless its length
+    /// is known.
+    pub(crate) fields: Fields,
+    /// What is known of the body's length.
+    pub(crate) length: Length,
+    exchange: Option<Exchange>,
+    tried: Option<Try>,
+    /// What is left of the request's body.
+    body: Body,
+    call: Call,
+    idle_timeout: Duration,
+    /// When the call is cut, if it may be.
+    cut_at: Option<tokio::time::Instant>,
+    ended: bool,
+}
+
+/// What a [`Relay`] is made of.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) fields: Fields,
+    pub(crate) length: Length,
+    pub(crate) exchange: Exchange,
+    pub(crate) tried: Try,
+    pub(crate) body: Body,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) cut_at: Option<tokio::time::Instant>,
+}
+
+impl Relay {
+    /// Takes over the call from the phases.
+    pub(crate) fn new(mut call: Call, answer: Answer) -> Self {
+        call.status = Some(answer.status);
+        call.note_grpc_status(&answer.fields);
+        Self {
+            status: answer.status,
+            fields: answer.fields,
+            length: answer.length,
+            exchange: Some(answer.exchange),
+            tried: Some(answer.tried),
+            body: answer.body,
+            call,
+            idle_timeout: answer.idle_timeout,
+            cut_at: answer.cut_at,
+            ended: false,
+        }
+    }
+
+    /// The next part of the response's body. What is left of the request's is moved meanwhile.
+    pub(crate) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut dyn Source,
+    ) -> Poll<Option<Result<Frame, Fault>>> {
+        let Some(exchange) = &mut self.exchange else { return Poll::Ready(None) };
+        let mut source = self.body.over(source);
+        let frame = match ready!(exchange.poll_frame(cx, &mut source)) {
+            Some(Ok(frame)) => frame,
+            None => {
+                self.finish(None);
+                return Poll::Ready(None);
+            }
+            Some(Err(error)) => {
+                let fault = error.kind.into();
+                self.finish(Some(fault));
+                return Poll::Ready(Some(Err(fault)));
+            }
+        };
+        match &frame {
+            Frame::Data(data) => self.call.sent += data.len() as u64,
+            Frame::Trailers(trailers) => self.call.note_grpc_status(trailers),
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    /// Until when something must move, and what it means when nothing did. `since` is when
+    /// something last moved.
+    pub(crate) fn deadline(
+        &self,
+        since: tokio::time::Instant,
+    ) -> (Option<tokio::time::Instant>, Fault) {
+        let idle = since + self.idle_timeout;
+        match self.cut_at {
+            Some(cut) if cut < idle => (Some(cut), Fault::Timeout("timeout")),
+            _ => (Some(idle), Fault::Timeout("idle-timeout")),
+        }
+    }
+
+    /// Ends the call. Later calls of this change nothing.
+    pub(crate) fn finish(&mut self, fault: Option<Fault>) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        self.call.fault = fault;
+        self.call.received += self.body.received;
+        self.exchange = None;
+        let outcome = match fault {
+            None => self.outcome_by_status(),
+            Some(Fault::Timeout(_)) => Outcome::Failure(Failure::Timeout),
+            Some(Fault::Answer(_)) => Outcome::Failure(Failure::Malformed),
+            Some(Fault::Closed) => Outcome::Failure(Failure::Reset),
+            Some(_) => Outcome::Cancelled,
+        };
+        if let Some(tried) = self.tried.take() {
+            tried.finish(outcome);
+        }
+    }
+
+    /// What the answer says about the instance: 502, 503 and 504 and the gRPC statuses UNAVAILABLE
+    /// and INTERNAL are failures of its own.
+    fn outcome_by_status(&self) -> Outcome {
+        let failed = matches!(self.status.as_u16(), 502..=504)
+            || matches!(self.call.grpc_status, Some(13 | 14));
+        if failed { Outcome::Failure(Failure::Status) } else { Outcome::Success }
+    }
+
+    /// The connection that stopped being HTTP. `None` when the relay has ended.
+    pub(crate) fn take_tunnel(&mut self) -> Option<Tunnel> {
+        self.exchange.take().map(Exchange::into_tunnel)
+    }
+
+    /// Notes bytes that a tunnel carried.
+    pub(crate) fn note_carried(&mut self, received: u64, sent: u64) {
+        self.call.received += received;
+        self.call.sent += sent;
+    }
+
+    /// Whether the body has ended.
+    pub(crate) const fn is_over(&self) -> bool {
+        self.ended
+    }
+
+    /// How long a tunnel may be idle.
+    pub(crate) const fn idle_timeout(&self) -> Duration {
+        self.idle_timeout
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.finish(Some(Fault::ClientGone));
+    }
+}

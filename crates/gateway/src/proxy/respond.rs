@@ -1,0 +1,113 @@
+//! Phase `respond`: what the client gets. An instance's answer is cleaned of what concerned its
+//! connection; a fault becomes a problem (RFC 9457), or for gRPC a status.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use posthouse_base::problem::{MEDIA_TYPE, Problem};
+
+use super::body::Body;
+use super::call::Call;
+use super::forward::Answered;
+use super::relay::{Answer, Relay};
+use super::request::{Length, Local, Reply, Request, closes};
+use crate::cluster::Service;
+use crate::config::model::{self, Respond};
+use crate::fault::Fault;
+use crate::http::head::{Fields, Known};
+use crate::route::{Route, rewrite};
+use crate::upstream::BodyKind;
+use std::sync::Arc;
+
+/// Hands an instance's answer to the client's connection.
+pub(super) fn relay(
+    call: Call,
+    request: &Request,
+    route: Option<&Route<Arc<Service>>>,
+    answered: Box<Answered>,
+    mut body: Body,
+) -> Reply {
+    let Answered { head, exchange, tried, settings, deadline } = *answered;
+    let upgraded = request.upgrade && head.is_switched();
+    let mut fields = head.fields;
+    let upgrade = fields.get(Known::Upgrade).map(<[u8]>::to_vec);
+    fields.strip_hop_by_hop();
+    if upgraded {
+        fields.set_known(Known::Connection, b"upgrade");
+        fields.set_known(Known::Upgrade, upgrade.as_deref().unwrap_or(b"websocket"));
+    }
+    if let Some(route) = route {
+        rewrite::edit(&route.config.response_headers, &mut fields);
+    }
+    let length = match head.body {
+        BodyKind::None => Length::Known(0),
+        BodyKind::Length(length) => Length::Known(length),
+        BodyKind::Unknown => Length::Unknown,
+    };
+    let cuts_streams = route.is_some_and(|route| route.config.timeout_streams);
+    // A gRPC caller's deadline is its own word on its stream; any other total time is not.
+    let asked = call.is_grpc && request.grpc_timeout.is_some();
+    let cut_at = deadline.filter(|_| asked || cuts_streams || (length.is_known() && !upgraded));
+    body.settle();
+    let idle_timeout = settings.idle_timeout;
+    let status = head.status;
+    let answer = Answer { status, fields, length, exchange, tried, body, idle_timeout, cut_at };
+    let relay = Box::new(Relay::new(call, answer));
+    if upgraded { Reply::Upgraded(relay) } else { Reply::Relay(relay) }
+}
+
+/// Turns a fault into a response.
+pub(super) fn fault(call: &mut Call, fault: Fault, allow: Option<&[Method]>) -> Local {
+    call.fault = Some(fault);
+    let mut fields = date();
+    if !call.request_id.is_empty() {
+        fields.append_known(Known::XRequestId, call.request_id.as_bytes());
+    }
+    if call.is_grpc {
+        call.status = Some(StatusCode::OK);
+        call.grpc_status = Some(fault.grpc_status());
+        fields.append_known(Known::ContentType, b"application/grpc");
+        fields.append_known(Known::GrpcStatus, fault.grpc_status().to_string().as_bytes());
+        fields.append_known(Known::GrpcMessage, fault.detail().as_bytes());
+        return Local { status: StatusCode::OK, fields, body: Bytes::new(), closes: closes(fault) };
+    }
+    let status = fault.status();
+    call.status = Some(status);
+    fields.append_known(Known::ContentType, MEDIA_TYPE.as_bytes());
+    if let Some(allow) = allow {
+        let names: Vec<&str> = allow.iter().map(Method::as_str).collect();
+        fields.append(b"allow", names.join(", ").as_bytes());
+    }
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        fields.append_known(Known::RetryAfter, b"1");
+    }
+    let title = status.canonical_reason().unwrap_or("Error");
+    let mut problem = Problem::new(status.as_u16(), title).detail(fault.detail());
+    problem.kind = format!("urn:posthouse:problem:{}", fault.label());
+    Local { status, fields, body: problem.to_json().into(), closes: closes(fault) }
+}
+
+/// A redirect.
+pub(super) fn redirect(route: &model::Route, status: StatusCode, location: &str) -> Local {
+    let mut fields = date();
+    fields.append_known(Known::Location, location.as_bytes());
+    rewrite::edit(&route.response_headers, &mut fields);
+    Local { status, fields, body: Bytes::new(), closes: false }
+}
+
+/// A fixed response.
+pub(super) fn fixed(route: &model::Route, response: &Respond) -> Local {
+    let mut fields = date();
+    fields.append_known(Known::ContentType, response.content_type.as_bytes());
+    rewrite::edit(&route.response_headers, &mut fields);
+    let body = Bytes::copy_from_slice(response.body.as_bytes());
+    Local { status: response.status, fields, body, closes: false }
+}
+
+fn date() -> Fields {
+    let mut fields = Fields::new();
+    let now = httpdate::fmt_http_date(SystemTime::now());
+    fields.append_known(Known::Date, now.as_bytes());
+    fields
+}

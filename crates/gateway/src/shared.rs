@@ -1,0 +1,124 @@
+//! What all threads of the engine share: the routes and services in force, counters, and the way
+//! to hand a connection to a thread.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::access::Recorder;
+use crate::cluster::Service;
+use crate::config::model::{Engine, Named};
+use crate::directory::Directory;
+use crate::metrics::Metrics;
+use crate::route::RouteTable;
+use crate::worker::{Accepted, Job};
+
+/// The configuration in force: immutable, replaced as a whole.
+pub(crate) struct Snapshot {
+    /// Which calls go where.
+    pub(crate) routes: RouteTable<Arc<Service>>,
+    /// How services are called without a route.
+    pub(crate) named: Named,
+    /// Limits, times and headers.
+    pub(crate) engine: Engine,
+}
+
+/// What all threads of the engine share.
+pub(crate) struct Shared {
+    /// The configuration in force.
+    pub(crate) snapshot: ArcSwap<Snapshot>,
+    /// Services by name, from the file and from the registry.
+    pub(crate) directory: Directory,
+    /// Counters.
+    pub(crate) metrics: Metrics,
+    /// Who is told of each call.
+    pub(crate) recorder: Arc<dyn Recorder>,
+    /// Cancelled when the gateway drains.
+    pub(crate) draining: CancellationToken,
+    /// Cancelled when the time to drain is over: what is left is dropped.
+    pub(crate) aborting: CancellationToken,
+    connections: Arc<Semaphore>,
+    threads: Vec<Thread>,
+}
+
+/// One thread of the engine, seen from the others.
+struct Thread {
+    jobs: mpsc::Sender<Job>,
+    open: Arc<AtomicUsize>,
+}
+
+/// The right to one connection; counted until it is dropped.
+#[derive(Debug)]
+pub(crate) struct ConnectionPermit {
+    _one: OwnedSemaphorePermit,
+}
+
+/// One connection of a thread, counted until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Open(Arc<AtomicUsize>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    /// State for threads that take their jobs from `jobs`.
+    pub(crate) fn new(
+        snapshot: Snapshot,
+        directory: Directory,
+        recorder: Arc<dyn Recorder>,
+        jobs: Vec<mpsc::Sender<Job>>,
+    ) -> Self {
+        let connections = Arc::new(Semaphore::new(snapshot.engine.max_connections));
+        Self {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            directory,
+            metrics: Metrics::default(),
+            recorder,
+            draining: CancellationToken::new(),
+            aborting: CancellationToken::new(),
+            connections,
+            threads: jobs.into_iter().map(|jobs| Thread { jobs, open: Arc::default() }).collect(),
+        }
+    }
+
+    /// Waits until one more connection is allowed. The semaphore is never closed.
+    pub(crate) async fn connection_permit(&self) -> ConnectionPermit {
+        loop {
+            if let Ok(one) = Arc::clone(&self.connections).acquire_owned().await {
+                return ConnectionPermit { _one: one };
+            }
+        }
+    }
+
+    /// Connections that are open now.
+    pub(crate) fn open_connections(&self) -> usize {
+        self.threads.iter().map(|thread| thread.open.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Hands a connection to the thread with the fewest.
+    pub(crate) async fn assign(&self, accepted: Accepted) {
+        let open = |thread: &&Thread| thread.open.load(Ordering::Relaxed);
+        let Some(thread) = self.threads.iter().min_by_key(open) else { return };
+        thread.open.fetch_add(1, Ordering::Relaxed);
+        let counted = Open(Arc::clone(&thread.open));
+        let peer: SocketAddr = accepted.peer;
+        if thread.jobs.send(Job::Serve(accepted, counted)).await.is_err() {
+            tracing::debug!(%peer, "a connection came after its thread had ended");
+        }
+    }
+
+    /// Gives a job to the thread of this number, counted modulo the number of threads.
+    pub(crate) fn give(&self, number: usize, job: Job) {
+        let thread = &self.threads[number % self.threads.len()];
+        if thread.jobs.try_send(job).is_err() {
+            tracing::error!("a thread of the gateway takes no more jobs");
+        }
+    }
+}
