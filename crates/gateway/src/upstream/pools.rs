@@ -47,7 +47,6 @@ struct Table {
 #[derive(Debug)]
 pub(super) struct Common {
     pub(super) tls: Arc<UpstreamTls>,
-    limits: Limits,
     /// Time in units of [`TICK`].
     tick: Cell<u32>,
 }
@@ -71,7 +70,10 @@ pub(super) struct Slot {
 
 /// A connection that carries nothing yet.
 #[derive(Debug)]
-pub struct Lease(Leased);
+pub struct Lease {
+    leased: Leased,
+    limits: Limits,
+}
 
 #[derive(Debug)]
 enum Leased {
@@ -87,16 +89,17 @@ pub struct TcpLease {
 }
 
 impl Pools {
-    /// No connections yet. `limits` hold for the heads of responses.
+    /// No connections yet.
     #[must_use]
-    pub fn new(tls: Arc<UpstreamTls>, limits: Limits) -> Self {
-        let common = Rc::new(Common { tls, limits, tick: Cell::new(0) });
+    pub fn new(tls: Arc<UpstreamTls>) -> Self {
+        let common = Rc::new(Common { tls, tick: Cell::new(0) });
         let slots = RefCell::default();
         Self { table: Rc::new(Table { common, slots, is_swept: Cell::new(false) }) }
     }
 
-    /// A connection to an instance for one call, an unused one if there is any and `fresh` does not
-    /// ask for a new one. Does not wait in the common case.
+    /// A connection to an instance for this call, an unused one if there is any; then there is no
+    /// waiting. A call that could not be repeated gets one that the kernel says is still open.
+    /// `limits` hold for the heads of responses.
     ///
     /// # Errors
     /// When none can be opened in time, or no more are allowed. Nothing was sent.
@@ -104,14 +107,17 @@ impl Pools {
         &self,
         endpoint: &Arc<Endpoint>,
         service: &Service,
-        fresh: bool,
+        call: &Call<'_>,
+        limits: Limits,
     ) -> Result<Lease, ConnectError> {
         let slot = self.table.slot(endpoint, service);
-        if !fresh && let Some(conn) = slot.take_idle() {
-            return Ok(Lease(Leased::H1 { conn, slot }));
+        let must_be_open = !call.method.is_idempotent();
+        if let Some(conn) = slot.take_idle(must_be_open) {
+            return Ok(Lease { leased: Leased::H1 { conn, slot }, limits });
         }
         // Boxed, so that the common case does not pay for the room that this one needs.
-        Box::pin(slot.connect(service, fresh)).await.map(Lease)
+        let leased = Box::pin(slot.connect(service, must_be_open)).await?;
+        Ok(Lease { leased, limits })
     }
 
     /// A connection to an instance of a `tcp` service.
@@ -137,7 +143,7 @@ impl Lease {
     /// Whether the connection carried calls before: the instance may be closing it just now.
     #[must_use]
     pub fn is_reused(&self) -> bool {
-        match &self.0 {
+        match &self.leased {
             Leased::H1 { conn, .. } => conn.is_reused(),
         }
     }
@@ -145,8 +151,10 @@ impl Lease {
     /// Begins a call. What is wrong with it shows when the exchange is polled.
     #[must_use]
     pub fn send(self, call: &Call<'_>) -> Exchange {
-        match self.0 {
-            Leased::H1 { conn, slot } => Exchange::h1(h1::Exchange::begin(conn, slot, call)),
+        match self.leased {
+            Leased::H1 { conn, slot } => {
+                Exchange::h1(h1::Exchange::begin(conn, slot, call, self.limits))
+            }
         }
     }
 }
@@ -230,10 +238,6 @@ impl Slot {
         }
     }
 
-    pub(super) fn limits(&self) -> &Limits {
-        &self.common.limits
-    }
-
     fn serves(&self, endpoint: &Endpoint, service: &Service) -> bool {
         self.endpoint.id == endpoint.id
             && self.protocol == endpoint.protocol()
@@ -251,10 +255,10 @@ impl Slot {
     }
 
     /// The connection that was used last and is still open.
-    fn take_idle(&self) -> Option<Box<h1::Conn>> {
+    fn take_idle(&self, must_be_open: bool) -> Option<Box<h1::Conn>> {
         let mut idle = self.idle.borrow_mut();
         while let Some(mut conn) = idle.pop() {
-            if conn.is_quiet() {
+            if conn.is_quiet() && (!must_be_open || conn.is_quiet_now()) {
                 return Some(conn);
             }
         }
@@ -281,13 +285,13 @@ impl Slot {
     async fn connect(
         self: Rc<Self>,
         service: &Service,
-        fresh: bool,
+        must_be_open: bool,
     ) -> Result<Leased, ConnectError> {
         if self.protocol == Protocol::Tcp {
             let detail = "the service speaks plain TCP, not HTTP";
             return Err(self.error(ConnectErrorKind::Protocol, detail));
         }
-        let counted = match self.admit(service, fresh).await? {
+        let counted = match self.admit(service, must_be_open).await? {
             Admitted::Idle(conn) => return Ok(Leased::H1 { conn, slot: self }),
             Admitted::New(counted) => counted,
         };
@@ -299,7 +303,7 @@ impl Slot {
     }
 
     /// Leave to open a connection; or, after a wait, a connection that was given back.
-    async fn admit(&self, service: &Service, fresh: bool) -> Result<Admitted, ConnectError> {
+    async fn admit(&self, service: &Service, must_be_open: bool) -> Result<Admitted, ConnectError> {
         let most = service.circuit.connections;
         if let Some(counted) = self.endpoint.connection(most) {
             return Ok(Admitted::New(counted));
@@ -310,11 +314,8 @@ impl Slot {
         let until = Instant::now() + service.connect_timeout;
         while Instant::now() < until {
             let _woken = tokio::time::timeout(LOOK, self.returned.notified()).await;
-            if let Some(conn) = self.take_idle() {
-                if !fresh {
-                    return Ok(Admitted::Idle(conn));
-                }
-                drop(conn);
+            if let Some(conn) = self.take_idle(must_be_open) {
+                return Ok(Admitted::Idle(conn));
             }
             if let Some(counted) = self.endpoint.connection(most) {
                 return Ok(Admitted::New(counted));

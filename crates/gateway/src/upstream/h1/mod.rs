@@ -16,7 +16,6 @@ use smallvec::SmallVec;
 use tokio::io::AsyncReadExt as _;
 
 use self::outbox::Outbox;
-pub(super) use self::request::content_length;
 use self::request::{Upload, encode};
 use super::Tunnel;
 use super::call::{BodyKind, Call, Frame, Head, Source, SourceError, trim_trailers};
@@ -26,7 +25,7 @@ use super::stream::Stream;
 use crate::cluster::Connection;
 use crate::http::chars;
 use crate::http::head::{Fields, Known};
-use crate::http1::{BodyDecoder, Decoded, Framing, Refusal, parse_response};
+use crate::http1::{BodyDecoder, Decoded, Framing, Limits, Refusal, parse_response};
 
 /// Bytes asked for in one read at first, and when reads come back full.
 const READ: usize = 16 << 10;
@@ -109,6 +108,7 @@ pub(super) struct Exchange {
     /// `None` once it was given back, closed or taken by a tunnel.
     conn: Option<Box<Conn>>,
     slot: Rc<Slot>,
+    limits: Limits,
     method: Method,
     upload: Upload,
     phase: Phase,
@@ -123,8 +123,8 @@ pub(super) struct Exchange {
 
 #[derive(Debug)]
 enum Phase {
-    /// Not even begun, for this reason.
-    Failed(ErrorKind, Retry),
+    /// Not begun, for this reason.
+    Unsendable(&'static str),
     Head,
     Body(BodyDecoder),
     /// The response has ended, or the connection is a tunnel's.
@@ -135,22 +135,21 @@ enum Phase {
 
 impl Exchange {
     /// Begins a call. Nothing is written yet: head and body go out together.
-    pub(super) fn begin(mut conn: Box<Conn>, slot: Rc<Slot>, call: &Call<'_>) -> Self {
+    pub(super) fn begin(
+        mut conn: Box<Conn>,
+        slot: Rc<Slot>,
+        call: &Call<'_>,
+        limits: Limits,
+    ) -> Self {
         let reused = conn.is_reused();
-        let (phase, upload) = if reused && !call.method.is_idempotent() && !conn.is_quiet_now() {
-            // Asked of the kernel, because such a call could not be repeated once it was sent.
-            (Phase::Failed(ErrorKind::Closed, Retry::Always), Upload::Done)
-        } else {
-            match encode(call, conn.outgoing.begin()) {
-                Ok(upload) => (Phase::Head, upload),
-                Err(reason) => {
-                    (Phase::Failed(ErrorKind::Unsendable(reason), Retry::Never), Upload::Done)
-                }
-            }
+        let (phase, upload) = match encode(call, conn.outgoing.begin()) {
+            Ok(upload) => (Phase::Head, upload),
+            Err(reason) => (Phase::Unsendable(reason), Upload::Done),
         };
         Self {
             conn: Some(conn),
             slot,
+            limits,
             method: call.method.clone(),
             upload,
             phase,
@@ -177,8 +176,9 @@ impl Exchange {
         cx: &mut Context<'_>,
         source: &mut dyn Source,
     ) -> Poll<Result<Head, ExchangeError>> {
-        if let Phase::Failed(kind, retry) = self.phase {
-            return Poll::Ready(Err(self.fail(kind, retry)));
+        if let Phase::Unsendable(reason) = self.phase {
+            let kind = ErrorKind::Unsendable(reason);
+            return Poll::Ready(Err(self.fail(kind, Retry::Never)));
         }
         if let Poll::Ready(Err(error)) = self.poll_upload(cx, source) {
             return Poll::Ready(Err(error));
@@ -199,7 +199,7 @@ impl Exchange {
                     let kind = ErrorKind::Malformed(refusal("unsolicited-response"));
                     return Poll::Ready(Err(self.fail(kind, retry)));
                 }
-                match parse_response(&mut conn.incoming, self.slot.limits(), &self.method) {
+                match parse_response(&mut conn.incoming, &self.limits, &self.method) {
                     Ok(None) => {}
                     Ok(Some(head)) => return Poll::Ready(self.accept(head)),
                     Err(refusal) => {
@@ -369,7 +369,7 @@ impl Exchange {
             Framing::Length(length) => BodyKind::Length(length),
             Framing::Chunked | Framing::UntilClose => BodyKind::Unknown,
         };
-        let decoder = BodyDecoder::with_limits(head.framing, *self.slot.limits());
+        let decoder = BodyDecoder::with_limits(head.framing, self.limits);
         let ended = decoder.is_end();
         self.phase = Phase::Body(decoder);
         if ended {
