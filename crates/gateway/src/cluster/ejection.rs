@@ -4,8 +4,9 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
-use super::endpoint::{Endpoint, flag};
+use super::endpoint::Endpoint;
 use super::guards::Failure;
+use super::standing::flag;
 use super::time::{Coarse, millis};
 use crate::config::model::Ejection;
 

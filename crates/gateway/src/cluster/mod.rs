@@ -1,8 +1,8 @@
 //! Services and their endpoints: who may be called, who is chosen, and what is learnt from the call.
 //!
 //! In reading order: [`time`], [`instance`] (what is said about an endpoint from outside),
-//! [`endpoint`] (one of them, with everything that is known about it), its rules in `silence` and
-//! `ejection`, [`set`] (the endpoints of a service as an immutable snapshot, and the choice),
+//! [`endpoint`] (one of them, with everything that is known about it), its rules in `standing`,
+//! `silence` and `ejection`, [`set`] (the endpoints of a service as an immutable snapshot, and the choice),
 //! `window`, [`budget`] and [`breaker`], [`service`] (all of it together), [`guards`] (calls and
 //! connections that are under way), [`view`] (live state for people).
 //!
@@ -20,6 +20,7 @@ pub mod instance;
 pub mod service;
 pub mod set;
 mod silence;
+mod standing;
 #[cfg(test)]
 mod tests;
 pub mod time;

@@ -1,7 +1,7 @@
 //! A service: its endpoints, its limits and what its calls teach. One object for the life of the
 //! process; reloads and the registry change what is in it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU32, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -11,10 +11,11 @@ use arc_swap::{ArcSwap, Guard};
 
 use super::breaker::{Breaker, BreakerState, MIN_CALLS, Passage};
 use super::budget::Budget;
-use super::endpoint::{Endpoint, Rules, SharedRules, flag};
+use super::endpoint::Endpoint;
 use super::guards::{Admission, Failure, InFlight, enter};
 use super::instance::{CheckedHealth, InstanceSpec};
 use super::set::{EndpointSet, PickContext};
+use super::standing::{Rules, SharedRules, flag};
 use super::time::{Coarse, millis};
 use super::window::Window;
 use crate::config::model::{self, ServiceName};
@@ -140,7 +141,12 @@ impl Service {
         }
         let is_first = set.endpoints().is_empty();
         let mut endpoints = Vec::with_capacity(instances.len());
+        let mut named = HashSet::new();
         for spec in instances {
+            // Named twice, it is still one.
+            if !named.insert((spec.key.clone(), spec.address)) {
+                continue;
+            }
             if let Some(endpoint) = known.remove(&(spec.key.clone(), spec.address)) {
                 endpoint.describe(spec, settings.protocol);
                 endpoints.push(endpoint);

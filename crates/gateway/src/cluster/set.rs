@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use super::endpoint::{Endpoint, EndpointId, Rules, Standing};
+use super::endpoint::{Endpoint, EndpointId};
+use super::standing::{Rules, Standing};
 use super::time::Coarse;
 use crate::balance::choose::{self, Load};
 use crate::balance::ring::Ring;

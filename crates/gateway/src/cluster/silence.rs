@@ -7,7 +7,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use super::endpoint::{Endpoint, Rules, flag};
+use super::endpoint::Endpoint;
+use super::standing::{Rules, flag};
 use super::time::Coarse;
 
 /// How many times its typical latency an endpoint may be silent.

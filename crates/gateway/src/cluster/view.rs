@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::breaker::BreakerState;
-use super::endpoint::{Endpoint, EndpointId, flag};
+use super::endpoint::{Endpoint, EndpointId};
 use super::service::Service;
+use super::standing::flag;
 use super::time::Coarse;
 use crate::config::model::{Balance, Protocol, ServiceName};
 

@@ -48,6 +48,17 @@ fn an_endpoint_keeps_its_past_when_only_its_description_changes() {
 }
 
 #[test]
+fn an_instance_that_is_named_twice_is_one_endpoint() {
+    let service = service(settings(Balance::RoundRobin), &[1]);
+    let before = service.endpoints();
+    let twice: Vec<_> = specs(&[1]).into_iter().chain(specs(&[7])).collect();
+    service.set_instances(twice, Coarse(20));
+    let after = service.endpoints();
+    assert_eq!(after.len(), 1);
+    assert!(Arc::ptr_eq(&before[0], &after[0]) && after[0].weight() == 1);
+}
+
+#[test]
 fn another_address_is_another_endpoint() {
     let service = service(settings(Balance::RoundRobin), &[1]);
     let before = service.endpoints();
