@@ -180,6 +180,11 @@ impl Control {
         self.data.write_addresses(&self.addresses())
     }
 
+    /// Takes the addresses back: nobody listens there any more.
+    pub(crate) fn leave(&self) {
+        self.data.remove_addresses();
+    }
+
     /// Opens log files again, after they were moved away.
     pub(crate) fn reopen_files(&self) {
         if let Some(calls) = &self.calls {

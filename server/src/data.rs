@@ -70,7 +70,8 @@ impl DataFolder {
         self.path.join("addresses.json")
     }
 
-    fn remove_addresses(&self) {
+    /// Takes the addresses back, if they were told.
+    pub(crate) fn remove_addresses(&self) {
         match fs::remove_file(self.addresses()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!("{} cannot be removed: {error}", self.addresses().display());

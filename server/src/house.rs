@@ -92,6 +92,11 @@ impl House {
         self.control.addresses()
     }
 
+    /// What the house runs by.
+    pub(crate) fn control(&self) -> Arc<Control> {
+        Arc::clone(&self.control)
+    }
+
     /// Serves until a signal says to end.
     pub(crate) async fn run(&self, signals: &mut Signals) {
         while let Asked::Reload = signals.next().await {

@@ -22,6 +22,7 @@ use std::time::Duration;
 use clap::Parser as _;
 
 use cli::{Command, CommandLine, Failure, Up};
+use config::{Config, Source};
 use house::House;
 use signals::Signals;
 
@@ -51,19 +52,30 @@ fn up(options: &Up, log: &cli::Log) -> Result<(), Failure> {
     let (source, config) = cli::configuration(options)?;
     // 2. From here on the house speaks through its log.
     log.start("info")?;
-    runtime()?.block_on(async {
-        // 3. Signals are caught before there is anything that they could end too early.
-        let mut signals = Signals::catch()?;
-        // 4. The pillars, each on its addresses; whatever cannot start is the user's to mend.
-        let house = House::start(config, source, &options.only).await.map_err(Failure::setup)?;
-        // 5. Reload when told (signal, changed file, admin API), until told to end.
-        house.run(&mut signals).await;
-        // 6. Accept nothing more, let what is under way end; a second signal ends it at once.
-        tokio::select! {
-            () = house.stop() => Ok(()),
-            () = signals.end() => Err(Failure::other(anyhow::anyhow!("ended at once, as told"))),
-        }
-    })
+    let runtime = runtime()?;
+    let ended = runtime.block_on(live(config, source, options));
+    // Whatever still waits (for a disk, a name server, a cut call) must not hold the end up.
+    runtime.shutdown_background();
+    ended
+}
+
+/// From the first part that starts to the last that ends.
+async fn live(config: Config, source: Source, options: &Up) -> Result<(), Failure> {
+    // 3. Signals are caught before there is anything that they could end too early.
+    let mut signals = Signals::catch()?;
+    // 4. The pillars, each on its addresses; whatever cannot start is the user's to mend.
+    let house = House::start(config, source, &options.only).await.map_err(Failure::setup)?;
+    let control = house.control();
+    // 5. Reload when told (signal, changed file, admin API), until told to end.
+    house.run(&mut signals).await;
+    // 6. Accept nothing more, let what is under way end; a second signal ends it at once.
+    let ended = tokio::select! {
+        () = house.stop() => Ok(()),
+        () = signals.end() => Err(Failure::other(anyhow::anyhow!("ended at once, as told"))),
+    };
+    // 7. Nobody is to come here any more.
+    control.leave();
+    ended
 }
 
 /// The runtime of everything but calls, which have threads of their own.
