@@ -59,7 +59,8 @@ pub(crate) fn service(options: DemoService, log: &Log) -> Result<(), Failure> {
 
 /// Runs the whole demonstration.
 pub(crate) fn run(options: &Demo, log: &Log) -> Result<(), Failure> {
-    log.start("warn")?;
+    // What the gateway warns of is what is shown.
+    log.start("error")?;
     let folder = tempfile::Builder::new().prefix("posthouse-demo-").tempdir();
     let folder = folder.context("no temporary folder").map_err(Failure::setup)?;
     crate::runtime()?.block_on(async {
