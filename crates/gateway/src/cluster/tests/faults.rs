@@ -265,3 +265,42 @@ fn a_tried_endpoint_is_tried_again_only_if_no_other_is_well() {
         assert!(ids.contains(&one.id));
     }
 }
+
+#[test]
+fn a_choice_notices_silence_by_itself() {
+    for balance in BY_LOAD {
+        let service = service(settings(balance), &[1, 1]);
+        let endpoint = service.endpoints()[0].clone();
+        let known = service.begin(&endpoint, Coarse(1_000));
+        known.finish(Outcome::Success, Duration::from_millis(5), Coarse(1_005));
+        let _owed = service.begin(&endpoint, Coarse(1_010));
+        let mut rng = Rng::with_seed(1);
+        let mut gets = |now: u64| {
+            (0..200).filter(|_| pick(&service, &[], &mut rng, now).id == endpoint.id).count()
+        };
+        assert!(gets(1_310) > 0, "{balance:?}: it may still answer");
+        assert_eq!(gets(1_311), 0, "{balance:?}");
+        assert_eq!(state(&service, 0, 1_311), EndpointState::Suspect);
+    }
+}
+
+#[test]
+fn times_out_double_in_a_row_up_to_the_longest() {
+    let mut settings = settings(Balance::RoundRobin);
+    settings.ejection.max = Duration::from_secs(6);
+    let service = service(settings, &[1, 1]);
+    let endpoint = service.endpoints()[0].clone();
+    let mut now = 1_000;
+    let mut fail = |wait: u64| {
+        now += wait;
+        let call = service.begin(&endpoint, Coarse(now));
+        call.finish(Outcome::Failure(Failure::Refused), Duration::ZERO, Coarse(now));
+        let length = endpoint.ejected_until(Coarse(now)).expect("out").since(Coarse(now));
+        now += u64::try_from(length.as_millis()).expect("short");
+        length.as_secs()
+    };
+    // One failure as soon as it is back, each time.
+    assert_eq!([fail(0), fail(0), fail(10), fail(0), fail(0)], [1, 2, 4, 6, 6]);
+    // It was back for longer than it had been out: that is another story.
+    assert_eq!([fail(6_001), fail(0)], [1, 2]);
+}
