@@ -262,7 +262,7 @@ pub enum PathPattern {
     Any,
     /// Segments, of which only the last may be [`Segment::Rest`].
     Template(Vec<Segment>),
-    /// A regular expression over the whole path.
+    /// A regular expression, searched in the path.
     Regex(Regex),
 }
 

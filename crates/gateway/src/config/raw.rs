@@ -86,7 +86,8 @@ pub struct Service {
     /// Limits beyond which calls are refused with 503 instead of piling up.
     #[serde(default)]
     pub circuit: Circuit,
-    /// The time in which a new or returning instance is brought up to its full share; off if 0s.
+    /// The time in which a new or returning instance is brought up to its full share
+    /// (default 0s: off).
     pub slow_start: Option<Span>,
     /// TLS towards the instances, for the protocols `https`, `h2` and `grpc` (with `tls: {}`).
     pub tls: Option<ServiceTls>,
@@ -281,7 +282,7 @@ pub struct Match {
     /// Host without port: `shop.example`, or `*.shop.example` for every name below it.
     pub host: Option<String>,
     /// Path: `/a/b` exactly; `{name}` is one segment and `{*name}` the rest (also none);
-    /// `~ ^/a/[0-9]+$` is a regular expression over the whole path.
+    /// `~ ^/a/[0-9]+$` is a regular expression that is searched in the path.
     pub path: Option<String>,
     /// Methods; all if left out. GET includes HEAD.
     #[serde(default)]
