@@ -98,9 +98,12 @@ impl Recorder for AccessLog {
     }
 }
 
-/// Every call that failed on the way or at an instance, and one of `sample` others.
+/// Every failed call, and one of `sample` others. What a client got wrong (4xx) is no failure; an
+/// answer that was begun well and then cut is one.
 fn is_sampled(call: &Record<'_>, sample: u32) -> bool {
-    let failed = call.status.is_none_or(|status| status.is_server_error()) || call.fault.is_some();
+    let failed = call.status.is_none_or(|status| {
+        status.is_server_error() || (call.fault.is_some() && !status.is_client_error())
+    });
     failed || {
         let passed = PASSED.get() + 1;
         PASSED.set(if passed >= sample { 0 } else { passed });
@@ -300,5 +303,9 @@ mod tests {
         assert_eq!((0..100).filter(|_| is_sampled(&good, 10)).count(), 10);
         assert_eq!((0..100).filter(|_| is_sampled(&bad, 10)).count(), 100);
         assert_eq!((0..100).filter(|_| is_sampled(&good, 1)).count(), 100);
+        let lost = Record { fault: Some("no-route"), ..call(Some(StatusCode::NOT_FOUND), "/") };
+        assert_eq!((0..100).filter(|_| is_sampled(&lost, 10)).count(), 10);
+        let cut = Record { fault: Some("cut"), ..call(Some(StatusCode::OK), "/") };
+        assert_eq!((0..100).filter(|_| is_sampled(&cut, 10)).count(), 100);
     }
 }

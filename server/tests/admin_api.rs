@@ -3,6 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 mod common;
@@ -191,4 +192,24 @@ fn the_description_covers_every_path() {
         let answer = get(&admin, path);
         assert!([200, 405].contains(&answer.status), "{path} is described and not there");
     }
+}
+
+#[test]
+fn an_ending_house_is_not_ready_lets_calls_end_and_obeys_a_second_signal() {
+    let service = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = service.local_addr().expect("an address").port();
+    let config = CONFIG.replace("127.0.0.1:1, weight: 3", &format!("127.0.0.1:{port}"));
+    let (folder, mut house, admin, addresses) = start(&config);
+    let gateway = addresses["listeners"][0].as_str().expect("a listener");
+    let mut call = TcpStream::connect(gateway).expect("a connection");
+    call.write_all(b"POST /a/b HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n").expect("a call");
+    // The service has the call and never answers it.
+    let (_held, _) = service.accept().expect("the call at the service");
+
+    house.signal(Signal::SIGTERM);
+    common::wait_for("it to be not ready", || (get(&admin, "/readyz").status == 503).then_some(()));
+    assert_eq!(get(&admin, "/healthz").status, 200);
+    house.signal(Signal::SIGTERM);
+    assert_eq!(house.ends_with(), Some(1));
+    assert!(!folder.path().join("data/addresses.json").exists());
 }

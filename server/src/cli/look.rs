@@ -121,7 +121,7 @@ fn show(look: &Look, answer: &Value, key: &str, columns: &[&str]) -> Result<(), 
         .as_array()
         .into_iter()
         .flatten()
-        .map(|row| columns.iter().map(|column| cell(at(row, column))).collect())
+        .map(|row| columns.iter().map(|column| shown(column, at(row, column))).collect())
         .collect();
     let title = |column: &&str| column.rsplit('.').next().unwrap_or(column).to_uppercase();
     let titles: Vec<String> = columns.iter().map(title).collect();
@@ -138,11 +138,18 @@ fn at<'a>(value: &'a Value, path: &str) -> &'a Value {
     path.split('.').fold(value, |value, key| &value[key])
 }
 
+fn shown(column: &str, value: &Value) -> String {
+    match value {
+        Value::Array(items) if items.is_empty() && column == "methods" => "*".into(),
+        value => cell(value),
+    }
+}
+
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".into(),
         Value::String(text) => text.clone(),
-        Value::Array(items) if items.is_empty() => "*".into(),
+        Value::Array(items) if items.is_empty() => "-".into(),
         Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(", "),
         Value::Object(share) if share.contains_key("service") => {
             format!("{} {}", cell(&share["service"]), cell(&share["weight"]))
