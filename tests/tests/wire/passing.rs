@@ -39,7 +39,6 @@ const ROWS: &[Row] = &[
     ("9112 §7.1", "chunk sizes with zeros and letters", b"POST /a HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n00A\r\n0123456789\r\n00b\r\n0123456789x\r\n000\r\n\r\n", &["0123456789"], &[]),
     ("9112 §7.1.1", "chunk extensions", b"POST /a HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n2;a=b;c=\"d;e\";f\r\nhi\r\n0;g\r\n\r\n", &["hi"], &[";c="]),
     ("9112 §7.1.2", "trailers", b"POST /a HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n2\r\nhi\r\n0\r\nX-Sum: 5\r\n\r\n", &["hi", "x-sum: 5\r\n\r\n"], &[]),
-    ("9110 §6.5.1", "length, coding and host in the trailers", b"POST /a HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nContent-Length: 9\r\nTransfer-Encoding: x\r\nHost: b.test\r\nX-Sum: 5\r\n\r\n", &["hi"], &["content-length: 9", "transfer-encoding: x", "b.test"]),
     ("9110 §4.1", "two slashes, percent signs and marks in the target", b"GET //a/../%2e%2F%00?q=/?:@!$&'()*+,;=~ HTTP/1.1\r\nHost: a.test\r\n\r\n", &["get //a/../%2e%2f%00?q=/?:@!$&'()*+,;=~ http/1.1\r\n"], &[]),
     ("9110 §7.8", "an upgrade to h2c is not passed on", b"GET /a HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n", &["get /a http/1.1\r\n"], &["h2c", "http2-settings"]),
     ("9110 §7.6.1", "fields of the connection are not passed on", b"GET /a HTTP/1.1\r\nHost: a.test\r\nConnection: X-Mine, keep-alive\r\nX-Mine: b\r\nKeep-Alive: timeout=5\r\nProxy-Connection: close\r\nTE: gzip\r\nX-Other: c\r\n\r\n", &["x-other: c\r\n"], &["x-mine", "keep-alive: timeout", "proxy-connection", "te: gzip"]),
@@ -242,7 +241,7 @@ const FRAMES: &[Row2] = &[
     (
         "9113 §5.5",
         "frames of unknown kinds",
-        || [frame(77, 255, 0, b"x"), get(&[]), frame(77, 255, 1, b"x")].concat(),
+        || [frame(77, 255, 0, b"x"), get(&[]), frame(78, 255, 0, b"x")].concat(),
         &["get / http/1.1\r\n"],
     ),
     (
@@ -371,4 +370,25 @@ async fn many_streams_are_answered_each_for_itself() {
         }
     }
     assert_eq!(recorder.received().whole.len(), 50);
+}
+
+/// RFC 9110 §6.5.1: such trailers must not be sent. They are refused or left out.
+#[tokio::test]
+async fn what_frames_or_routes_a_message_is_not_forwarded_as_a_trailer() {
+    let recorder = Recorder::start().await;
+    let house = house(recorder.address(), "http").await;
+    for trailer in ["Content-Length: 9", "Transfer-Encoding: x", "Host: b.test", "Connection: y"] {
+        recorder.take();
+        let request = format!(
+            "POST /a HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n\
+             2\r\nhi\r\n0\r\n{trailer}\r\nX-Sum: 5\r\n\r\n"
+        );
+        let answer = first_response(&house, request.as_bytes()).await.expect("a response");
+        let status = posthouse_tests::raw::status_of(&answer);
+        assert!([Some(200), Some(400)].contains(&status), "{trailer}: {status:?}");
+        let received = recorder.take();
+        let text = received.text().to_lowercase();
+        assert!(!text.contains(&trailer.to_lowercase()), "{trailer}: {text}");
+        assert_eq!(received.whole.len() == 1, status == Some(200), "{trailer}: {text}");
+    }
 }

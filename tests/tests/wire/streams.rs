@@ -38,8 +38,7 @@ async fn interim_responses_reach_the_client_before_the_final_one() {
         async move {
             raw.send("HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n").await;
             wait.lock().await.recv().await;
-            raw.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
-            raw.read_to_end().await;
+            raw.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok").await;
         }
     })
     .await;
@@ -189,8 +188,11 @@ async fn a_refused_upgrade_is_an_ordinary_response() {
     })
     .await;
     let mut raw = Raw::open(house.gateway()).await;
-    raw.send("GET / HTTP/1.1\r\nHost: a.test\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
-        .await;
+    raw.send(
+        "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    )
+    .await;
     let (head, body) = raw.read_response().await;
     assert_eq!((status_of(head.as_bytes()), &body[..]), (Some(403), &b"no"[..]), "{head}");
 }

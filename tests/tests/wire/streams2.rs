@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
 use posthouse_tests::backend::Backend;
+use sha1::Digest as _;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::frame_rows::{GET, POST};
@@ -15,18 +17,20 @@ use crate::table::house;
 #[tokio::test]
 async fn websocket_over_http2_becomes_an_upgrade_over_http1() {
     let backend = Backend::raw(|_, mut raw| async move {
-        let head = raw.read_head().await.to_lowercase();
+        let written = raw.read_head().await;
+        let head = written.to_lowercase();
         assert!(head.starts_with("get /chat http/1.1\r\n"), "{head}");
         assert!(
             head.contains("upgrade: websocket\r\n") && head.contains("connection: upgrade\r\n")
         );
         // RFC 8441 §5: the key belongs to HTTP/1 only, so the gateway makes one.
         assert!(head.contains("sec-websocket-key: "), "{head}");
-        let key = head_value(&head, "sec-websocket-key");
-        assert!(!key.is_empty());
-        raw.send(
-            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-        )
+        let key = header(&written, "sec-websocket-key");
+        let accept = accept_of(&key);
+        raw.send(format!(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Accept: {accept}\r\n\r\n"
+        ))
         .await;
         let asked = raw.read_exact(4).await;
         raw.send([b"re: ", &asked[..]].concat()).await;
@@ -55,9 +59,16 @@ async fn websocket_over_http2_becomes_an_upgrade_over_http1() {
     assert_eq!(String::from_utf8_lossy(&answer.payload), "re: ping");
 }
 
-fn head_value(head: &str, name: &str) -> String {
-    let found = head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-    found.unwrap_or_default().to_owned()
+fn header(head: &str, name: &str) -> String {
+    let mut lines = head.lines().filter_map(|line| line.split_once(": "));
+    let found = lines.find(|(field, _)| field.eq_ignore_ascii_case(name));
+    found.expect("it is there").1.to_owned()
+}
+
+/// What proves that the instance has read the key (RFC 6455 §4.2.2).
+fn accept_of(key: &str) -> String {
+    let salted = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    base64::engine::general_purpose::STANDARD.encode(sha1::Sha1::digest(salted))
 }
 
 #[tokio::test]
