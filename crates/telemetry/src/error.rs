@@ -7,7 +7,9 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The filter of the log cannot be understood.
-    #[error("`{filter}` is not a log filter like `info` or `warn,posthouse_gateway=debug`: {reason}")]
+    #[error(
+        "`{filter}` is not a log filter like `info` or `warn,posthouse_gateway=debug`: {reason}"
+    )]
     Filter {
         /// As it was given.
         filter: String,

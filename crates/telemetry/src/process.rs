@@ -34,7 +34,12 @@ impl Collector for Process {
             let counter = ConstCounter::new(seconds);
             let help = "Processor time that the process has used, in seconds";
             let name = "process_cpu_seconds";
-            counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
+            counter.encode(encoder.encode_descriptor(
+                name,
+                help,
+                None,
+                counter.metric_type(),
+            )?)?;
         }
         if let Some(count) = open_files() {
             let gauge = ConstGauge::new(count);
