@@ -237,7 +237,8 @@ impl Reader {
 
     async fn once(&mut self, block: &Block, prints: Option<&Block>) {
         self.start().await;
-        let (ended_well, said) = self.execute(block).await;
+        let text = self.replaced(&block.text, |_| None);
+        let (ended_well, said) = self.execute(block, &text).await;
         let place = self.place(block);
         assert!(ended_well, "{place} failed and printed:\n{said}");
         if let Some(prints) = prints {
@@ -250,27 +251,27 @@ impl Reader {
         self.start().await;
         let place = self.place(block);
         let prints = prints.unwrap_or_else(|| panic!("{place}: until it prints what?"));
+        let text = self.replaced(&block.text, |_| None);
         let expected = self.replaced(&prints.text, |_| None);
         eventually(&format!("{place} to print\n{expected}"), || async {
-            let (_, said) = self.execute(block).await;
+            let (_, said) = self.execute(block, &text).await;
             ensure(is_like(&expected, &said), || format!("it printed:\n{said}"))
         })
         .await;
     }
 
     /// Runs a block to its end: whether it ended well, and all that it printed.
-    async fn execute(&self, block: &Block) -> (bool, String) {
-        let text = self.known(&block.text);
+    async fn execute(&self, block: &Block, text: &str) -> (bool, String) {
         let mut command = match block.language.as_str() {
             "sh" => {
                 let mut shell = self.shell();
                 shell.args(["-c", &format!("exec 2>&1\n{text}")]);
                 shell
             }
-            "python" => python::script(&self.script("block.py", &text), self.path(), self.path()),
+            "python" => python::script(&self.script("block.py", text), self.path(), self.path()),
             "js" => {
                 let mut node = Command::new("node");
-                node.arg(self.script("block.mjs", &text));
+                node.arg(self.script("block.mjs", text));
                 node
             }
             other => panic!("{}: nothing runs {other}", self.place(block)),
@@ -324,17 +325,6 @@ impl Reader {
             .extend(numbers(text).filter(|port| ITS_OWN.contains(port)).map(|port| (port, 0)));
     }
 
-    /// Text with the ports that are used, all of which must be known.
-    fn known(&self, text: &str) -> String {
-        replace_numbers(text, |port| {
-            let concerned = ITS_OWN.contains(&port) || SERVICES.contains(&port);
-            let used = self.ports.get(&port).copied();
-            let name = self.name;
-            assert!(!concerned || used.is_some(), "{name}: nobody listens on {port}");
-            used
-        })
-    }
-
     /// Text with free ports for services, and for Posthouse's own those that `own` says or the
     /// ones that it has.
     fn replaced(&mut self, text: &str, own: impl Fn(u16) -> Option<u16>) -> String {
@@ -342,10 +332,12 @@ impl Reader {
             if SERVICES.contains(&port) {
                 return Some(*self.ports.entry(port).or_insert_with(free_port));
             }
-            if ITS_OWN.contains(&port) {
-                return own(port).or_else(|| self.ports.get(&port).copied());
+            if !ITS_OWN.contains(&port) {
+                return None;
             }
-            None
+            let used = own(port).or_else(|| self.ports.get(&port).copied());
+            assert!(used.is_some(), "{}: Posthouse does not listen on {port}", self.name);
+            used
         })
     }
 
