@@ -2,7 +2,7 @@
 //! held to the same rules as over HTTP/1. Each call is a task of the same thread.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -91,9 +91,21 @@ async fn on_request(
     };
     match proxy::handle(&session, call, &mut client).await {
         Reply::Local(local) => Ok(local_response(local)),
-        Reply::Relay(relay) => Ok(relayed_response(relay, client)),
+        Reply::Relay(mut relay) => {
+            if relay.length == Length::Known(0) {
+                end_at_once(&mut relay, &mut client).await;
+            }
+            Ok(relayed_response(relay, client))
+        }
         Reply::Upgraded(relay) => Ok(upgraded_response(&session, relay, on_upgrade)),
     }
+}
+
+/// Ends a response that has no body, so that its head ends the stream: gRPC clients take a status in
+/// the head (Trailers-Only) for one only then.
+async fn end_at_once(relay: &mut Relay, client: &mut Stream) {
+    let _nothing = poll_fn(|cx| Poll::Ready(relay.poll_frame(cx, client))).await;
+    relay.finish(None);
 }
 
 /// Brings a request into the form that the phases know.

@@ -8,6 +8,9 @@ use http::{Method, StatusCode};
 use crate::http::head::{Fields, Known};
 use crate::http1::Refusal;
 
+/// Informational responses before the final one; with more the response is refused.
+pub(super) const MOST_INFORMATIONAL: u32 = 64;
+
 /// A request, without its body.
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {

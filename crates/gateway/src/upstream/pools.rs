@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::call::Call;
 use super::error::{ConnectError, ConnectErrorKind};
 use super::tls::{Alpn, UpstreamTls};
-use super::{Exchange, connect, h1};
+use super::{Exchange, connect, h1, h2};
 use crate::cluster::{Connection, Endpoint};
 use crate::config::model::{Protocol, Service, ServiceTls};
 use crate::http1::Limits;
@@ -59,6 +59,8 @@ pub(super) struct Slot {
     tls: Option<ServiceTls>,
     common: Rc<Common>,
     idle: RefCell<Vec<Box<h1::Conn>>>,
+    pub(super) shelf: h2::Shelf,
+    limits: Cell<Limits>,
     keep_alive: Cell<Duration>,
     most: Cell<u32>,
     /// Another slot took this one's place: nothing is given back any more.
@@ -78,6 +80,7 @@ pub struct Lease {
 #[derive(Debug)]
 enum Leased {
     H1 { conn: Box<h1::Conn>, slot: Rc<Slot> },
+    H2(h2::Ticket),
 }
 
 /// A connection of a `tcp` service, counted while this lives.
@@ -111,12 +114,22 @@ impl Pools {
         limits: Limits,
     ) -> Result<Lease, ConnectError> {
         let slot = self.table.slot(endpoint, service);
-        let must_be_open = !call.method.is_idempotent();
-        if let Some(conn) = slot.take_idle(must_be_open) {
-            return Ok(Lease { leased: Leased::H1 { conn, slot }, limits });
-        }
-        // Boxed, so that the common case does not pay for the room that this one needs.
-        let leased = Box::pin(slot.connect(service, must_be_open)).await?;
+        // Boxed, so that the common case does not pay for the room that the other one needs.
+        let leased = if slot.is_h2() {
+            match h2::Shelf::take(&slot) {
+                Some(ticket) => Leased::H2(ticket),
+                None => {
+                    slot.limits.set(limits);
+                    Leased::H2(Box::pin(slot.connect_h2(service)).await?)
+                }
+            }
+        } else {
+            let must_be_open = !call.method.is_idempotent();
+            match slot.take_idle(must_be_open) {
+                Some(conn) => Leased::H1 { conn, slot },
+                None => Box::pin(slot.connect_h1(service, must_be_open)).await?,
+            }
+        };
         Ok(Lease { leased, limits })
     }
 
@@ -145,6 +158,7 @@ impl Lease {
     pub fn is_reused(&self) -> bool {
         match &self.leased {
             Leased::H1 { conn, .. } => conn.is_reused(),
+            Leased::H2(ticket) => ticket.is_reused(),
         }
     }
 
@@ -155,6 +169,7 @@ impl Lease {
             Leased::H1 { conn, slot } => {
                 Exchange::h1(h1::Exchange::begin(conn, slot, call, self.limits))
             }
+            Leased::H2(ticket) => Exchange::h2(h2::Exchange::begin(ticket, call)),
         }
     }
 }
@@ -214,11 +229,37 @@ impl Slot {
             tls: if speaks_tls(protocol) { service.tls.clone() } else { None },
             common: Rc::clone(common),
             idle: RefCell::default(),
+            shelf: h2::Shelf::default(),
+            limits: Cell::default(),
             keep_alive: Cell::new(service.keep_alive),
             most: Cell::new(service.circuit.connections),
             is_retired: Cell::new(false),
             waiting: Cell::new(0),
             returned: Notify::new(),
+        }
+    }
+
+    /// Limits on the heads of responses.
+    pub(super) fn limits(&self) -> Limits {
+        self.limits.get()
+    }
+
+    pub(super) fn tls(&self) -> &Arc<UpstreamTls> {
+        &self.common.tls
+    }
+
+    pub(super) fn tick(&self) -> u32 {
+        self.common.tick.get()
+    }
+
+    pub(super) fn is_retired(&self) -> bool {
+        self.is_retired.get()
+    }
+
+    /// Tells a call that waits for a connection that there may be one.
+    pub(super) fn wake_one(&self) {
+        if self.waiting.get() > 0 {
+            self.returned.notify_one();
         }
     }
 
@@ -232,9 +273,7 @@ impl Slot {
         if is_kept {
             conn.rested = self.common.tick.get();
             idle.push(conn);
-            if self.waiting.get() > 0 {
-                self.returned.notify_one();
-            }
+            self.wake_one();
         }
     }
 
@@ -247,6 +286,7 @@ impl Slot {
     fn retire(&self) {
         self.is_retired.set(true);
         self.idle.borrow_mut().clear();
+        self.shelf.clear();
     }
 
     /// Closes what the instance has closed, after it closed one that was about to be used.
@@ -269,10 +309,10 @@ impl Slot {
         let tick = self.common.tick.get();
         let keep_alive = self.keep_alive.get();
         let is_wanted = self.is_wanted_elsewhere();
-        self.idle.borrow_mut().retain_mut(|conn| {
-            let age = TICK * tick.wrapping_sub(conn.rested);
-            !is_wanted && age <= keep_alive && conn.is_quiet()
-        });
+        let is_kept =
+            |rested: u32| !is_wanted && TICK * tick.wrapping_sub(rested) <= keep_alive;
+        self.idle.borrow_mut().retain_mut(|conn| is_kept(conn.rested) && conn.is_quiet());
+        self.shelf.sweep(is_kept);
     }
 
     /// Whether a call of another thread waits for a connection, perhaps to this instance.
@@ -282,7 +322,7 @@ impl Slot {
             && self.endpoint.connections() >= self.most.get()
     }
 
-    async fn connect(
+    async fn connect_h1(
         self: Rc<Self>,
         service: &Service,
         must_be_open: bool,
@@ -324,7 +364,36 @@ impl Slot {
         Err(limit_reached(&self.endpoint))
     }
 
-    fn tls_settings(&self) -> Option<ServiceTls> {
+    /// Room on an HTTP/2 connection, for which one is opened, or another call's end waited for.
+    async fn connect_h2(self: Rc<Self>, service: &Service) -> Result<h2::Ticket, ConnectError> {
+        let until = Instant::now() + service.connect_timeout;
+        let mut queued = None;
+        loop {
+            if let Some(ticket) = h2::Shelf::take(&self) {
+                return Ok(ticket);
+            }
+            if Instant::now() >= until {
+                // Others took the room that there was, or nothing became free.
+                return Err(limit_reached(&self.endpoint));
+            }
+            if let Some(opened) = h2::Shelf::grow(&self, service).await {
+                opened?;
+                continue;
+            }
+            if queued.is_none() {
+                let pending = self.endpoint.pending(service.circuit.pending);
+                let pending = pending.ok_or_else(|| limit_reached(&self.endpoint))?;
+                queued = Some((pending, Waiting::begin(&self)));
+            }
+            let _woken = tokio::time::timeout(LOOK, self.returned.notified()).await;
+        }
+    }
+
+    fn is_h2(&self) -> bool {
+        matches!(self.protocol, Protocol::H2c | Protocol::H2 | Protocol::Grpc)
+    }
+
+    pub(super) fn tls_settings(&self) -> Option<ServiceTls> {
         match self.protocol {
             Protocol::Http | Protocol::H2c | Protocol::Tcp => None,
             Protocol::Https | Protocol::H2 => Some(self.tls.clone().unwrap_or_default()),

@@ -3,11 +3,15 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
+
+/// How long a peer may leave what was sent to it unacknowledged.
+const VANISHED: Duration = Duration::from_secs(30);
 
 /// A connection to an instance.
 #[derive(Debug)]
@@ -27,13 +31,26 @@ impl Stream {
 
     /// The same by asking the kernel: what came or was closed since the runtime last looked.
     pub(super) fn is_quiet_now(&self) -> bool {
-        let socket = match self {
+        let mut byte = [std::mem::MaybeUninit::uninit()];
+        let peeked = SockRef::from(self.socket()).peek(&mut byte);
+        matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Makes the kernel notice a peer that has vanished: for a connection that many calls share, so
+    /// that none of them is put onto a dead one for hours. Best effort.
+    pub(super) fn watch(&self) {
+        let socket = SockRef::from(self.socket());
+        let keepalive = TcpKeepalive::new().with_time(VANISHED / 2).with_interval(VANISHED / 6);
+        let _unsupported = socket.set_tcp_keepalive(&keepalive);
+        #[cfg(target_os = "linux")]
+        let _unsupported = socket.set_tcp_user_timeout(Some(VANISHED));
+    }
+
+    fn socket(&self) -> &TcpStream {
+        match self {
             Self::Plain(stream) => stream,
             Self::Tls(stream) => stream.get_ref().0,
-        };
-        let mut byte = [std::mem::MaybeUninit::uninit()];
-        let peeked = SockRef::from(socket).peek(&mut byte);
-        matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        }
     }
 
     /// Whether what is written may wait for a flush.

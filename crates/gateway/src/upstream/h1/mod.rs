@@ -16,9 +16,12 @@ use smallvec::SmallVec;
 use tokio::io::AsyncReadExt as _;
 
 use self::outbox::Outbox;
+pub(super) use self::request::content_length;
 use self::request::{Upload, encode};
 use super::Tunnel;
-use super::call::{BodyKind, Call, Frame, Head, Source, SourceError, trim_trailers};
+use super::call::{
+    BodyKind, Call, Frame, Head, MOST_INFORMATIONAL, Source, SourceError, trim_trailers,
+};
 use super::error::{ErrorKind, ExchangeError, Retry};
 use super::pools::Slot;
 use super::stream::Stream;
@@ -30,8 +33,6 @@ use crate::http1::{BodyDecoder, Decoded, Framing, Limits, Refusal, parse_respons
 /// Bytes asked for in one read at first, and when reads come back full.
 const READ: usize = 16 << 10;
 const MOST_READ: usize = 64 << 10;
-/// Informational responses before the final one.
-const MOST_INFORMATIONAL: u32 = 64;
 
 /// A connection, with what was read and not yet understood, and what waits to be written.
 #[derive(Debug)]

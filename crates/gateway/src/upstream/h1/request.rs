@@ -106,7 +106,7 @@ fn check(call: &Call<'_>) -> Result<(), &'static str> {
 }
 
 /// The length that the fields announce, if they do, once.
-fn content_length(fields: &Fields) -> Result<Option<u64>, &'static str> {
+pub(in crate::upstream) fn content_length(fields: &Fields) -> Result<Option<u64>, &'static str> {
     let mut lengths = fields.all(Known::ContentLength);
     let Some(value) = lengths.next() else { return Ok(None) };
     let digits = value.iter().all(u8::is_ascii_digit);
