@@ -485,13 +485,6 @@ pub(crate) const LATE: &[Bytes] = &[
         ]
         .concat()
     }),
-    ("9113 §8.1.1", "DATA although the length is 0", || {
-        [
-            post(&[("content-length", "0")]),
-            data(END_STREAM, 1, "GET /smuggled HTTP/1.1\r\nHost: a.test\r\n\r\n"),
-        ]
-        .concat()
-    }),
     ("9113 §8.1.1", "less DATA than the length", || {
         [post(&[("content-length", "9")]), data(END_STREAM, 1, "hello")].concat()
     }),

@@ -5,10 +5,10 @@ use posthouse_tests::House;
 use posthouse_tests::backend::Backend;
 use tokio::time::timeout;
 
-use crate::frame_rows::{AFTER_GET, FRAMES, GET, LATE, WHOLE};
+use crate::frame_rows::{AFTER_GET, FRAMES, GET, LATE, POST, WHOLE};
 use crate::frames::{
     CONTINUATION, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, Link, PING, PREFACE, RST_STREAM,
-    SETTINGS, block, frame, headers, setting,
+    SETTINGS, block, data, frame, headers, setting,
 };
 use crate::recorder::Recorder;
 use crate::table::{Failures, ROW_DEADLINE, house, nothing_but_innocent};
@@ -84,12 +84,36 @@ async fn a_request_that_breaks_later_never_becomes_whole() {
     failures.report(20);
 }
 
+/// The length was reached, so that the request may have been forwarded, and even answered, before
+/// the fault came; but what is beyond the length reaches nobody.
+#[tokio::test]
+async fn data_beyond_a_length_that_was_reached_goes_nowhere() {
+    let recorder = Recorder::start().await;
+    let house = house(recorder.address(), "http").await;
+    let smuggled = data(END_STREAM, 1, "GET /smuggled HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    for (number, (length, body)) in [("0", ""), ("5", "hello")].into_iter().enumerate() {
+        let open = headers(0, 1, &[POST, &[("content-length", length)]].concat());
+        let first = if body.is_empty() { Vec::new() } else { data(0, 1, body) };
+        let bytes = [open, first, smuggled.clone()].concat();
+        let mut link = Link::begin(house.gateway()).await;
+        let ends = |frame: Option<&Frame>| match frame {
+            None => Some(()),
+            Some(frame) => [HEADERS, RST_STREAM, GOAWAY].contains(&frame.kind).then_some(()),
+        };
+        let outcome = timeout(ROW_DEADLINE, link.exchange(&bytes, ends)).await;
+        assert!(outcome.is_ok(), "length {length}: neither answered nor refused");
+        let received = nothing_but_innocent(&house, &recorder, number).await;
+        let received = received.unwrap_or_else(|error| panic!("length {length}: {error}"));
+        assert!(!received.text().contains("smuggled"), "length {length}: {}", received.text());
+    }
+}
+
 #[tokio::test]
 async fn a_client_that_goes_away_leaves_no_whole_request() {
     let recorder = Recorder::start().await;
     let house = house(recorder.address(), "http").await;
-    let open = headers(0, 1, crate::frame_rows::POST);
-    let good = crate::frames::data(0, 1, "good");
+    let open = headers(0, 1, POST);
+    let good = data(0, 1, "good");
     for (number, last) in
         [frame(RST_STREAM, 0, 1, &CANCEL), frame(GOAWAY, 0, 0, &[0; 8]), Vec::new()]
             .iter()

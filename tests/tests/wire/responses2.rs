@@ -184,8 +184,10 @@ async fn run(house: &House, script: &Script, row: &Row, body: bool) -> Result<()
     let request = b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
     script.answer_with_frames(row.2);
     let answer = until_closed(house, request).await?;
-    script
-        .answer_with_frames(|stream| [good(stream), data(END_STREAM, stream, "innocent")].concat());
+    script.answer_with_frames(|stream| {
+        let fields = [(":status", "200"), ("content-length", "8")];
+        [headers(0, stream, &fields), data(END_STREAM, stream, "innocent")].concat()
+    });
     let next = until_closed(house, request).await?;
     let (status, _, next) = only_response(&next)?;
     if status != 200 || next != b"innocent" {
