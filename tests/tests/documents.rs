@@ -105,6 +105,25 @@ fn every_link_leads_to_a_file() {
     assert!(dead.is_empty(), "{}", dead.join("\n"));
 }
 
+#[test]
+fn every_path_that_is_named_is_there() {
+    let tops = ["bench/", "crates/", "docs/", "examples/", "fuzz/", "server/", "tests/", "xtask/"];
+    let mut named = 0;
+    let mut gone = Vec::new();
+    for name in documents() {
+        let text = std::fs::read_to_string(workspace().join(&name)).expect("a document");
+        let words = text.split('`').filter(|word| tops.iter().any(|top| word.starts_with(top)));
+        for path in words.filter(|word| !word.contains(['*', ' ', '\n'])) {
+            named += 1;
+            if !workspace().join(path).exists() {
+                gone.push(format!("{name} names {path}, which is not there"));
+            }
+        }
+    }
+    assert!(named > 30, "the paths were not found: {named}");
+    assert!(gone.is_empty(), "{}", gone.join("\n"));
+}
+
 /// Every Markdown file of the root and of `docs/`, by its path from the root.
 fn documents() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
