@@ -1,6 +1,9 @@
 //! What the gateway reports, as typed events: each name is spelled here and nowhere else.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::{Arc, Weak};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -10,7 +13,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::access::Record;
+use crate::cluster::Service;
 use crate::downstream::tunnel::Carried;
+use crate::route::Route;
 
 /// Upper bounds of the latency buckets in seconds.
 const BUCKETS: [f64; 13] =
@@ -60,7 +65,6 @@ pub(crate) struct Metrics {
     under_way: Gauge,
     reloads: Counter,
     reload_failures: Counter,
-    begun: AtomicU64,
 }
 
 impl Default for Metrics {
@@ -78,7 +82,6 @@ impl Default for Metrics {
             under_way: Gauge::default(),
             reloads: Counter::default(),
             reload_failures: Counter::default(),
-            begun: AtomicU64::new(0),
         }
     }
 }
@@ -86,37 +89,28 @@ impl Default for Metrics {
 impl Metrics {
     /// A call began.
     pub(crate) fn call_began(&self) {
-        self.begun.fetch_add(1, Ordering::Relaxed);
         self.under_way.inc();
     }
 
-    /// A call is over.
-    pub(crate) fn call_ended(&self, call: &Record<'_>) {
+    /// A call is over. `meters` are those of its route and service.
+    pub(crate) fn call_ended(&self, call: &Record<'_>, meters: &Meters) {
         self.under_way.dec();
-        let route = call.route.unwrap_or_default();
-        let service = call.service.unwrap_or_default();
-        let status = call.status.map_or("none", |status| class(status.as_u16()));
-        self.calls
-            .get_or_create(&CallLabels {
-                route: route.into(),
-                service: service.into(),
-                status: status.into(),
-            })
-            .inc();
-        self.duration
-            .get_or_create(&RouteLabels { route: route.into(), service: service.into() })
-            .observe(call.duration.as_secs_f64());
-        self.received.inc_by(call.received);
-        self.sent.inc_by(call.sent);
+        meters.count(self, call);
+        for (counter, bytes) in [(&self.received, call.received), (&self.sent, call.sent)] {
+            if bytes > 0 {
+                counter.inc_by(bytes);
+            }
+        }
         if let Some(reason) = call.fault {
             self.faults.get_or_create(&ReasonLabels { reason: reason.into() }).inc();
         }
+        let service = || call.service.unwrap_or_default().to_owned();
         if let Some(grpc_status) = call.grpc_status {
-            self.grpc.get_or_create(&GrpcLabels { service: service.into(), grpc_status }).inc();
+            self.grpc.get_or_create(&GrpcLabels { service: service(), grpc_status }).inc();
         }
         if call.tries > 1 {
             self.retries
-                .get_or_create(&ServiceLabels { service: service.into() })
+                .get_or_create(&ServiceLabels { service: service() })
                 .inc_by(u64::from(call.tries - 1));
         }
     }
@@ -192,13 +186,115 @@ impl Metrics {
     }
 }
 
-/// The class of a status, as a label with few values.
-const fn class(status: u16) -> &'static str {
+/// The counters that every call of one route and service touches, found by their labels once.
+pub(crate) struct Meters {
+    labels: RouteLabels,
+    duration: Histogram,
+    /// By class of status; made when the first such call ends, so that none is reported without.
+    calls: [OnceCell<Counter>; CLASSES.len()],
+}
+
+impl Meters {
+    fn new(metrics: &Metrics, labels: RouteLabels) -> Self {
+        let duration = metrics.duration.get_or_create_owned(&labels);
+        Self { labels, duration, calls: Default::default() }
+    }
+
+    fn count(&self, metrics: &Metrics, call: &Record<'_>) {
+        let class = call.status.map_or(0, |status| class(status.as_u16()));
+        let RouteLabels { route, service } = &self.labels;
+        let find = || {
+            metrics.calls.get_or_create_owned(&CallLabels {
+                route: route.clone(),
+                service: service.clone(),
+                status: CLASSES[class].into(),
+            })
+        };
+        self.calls[class].get_or_init(find).inc();
+        self.duration.observe(call.duration.as_secs_f64());
+    }
+}
+
+/// The meters of one thread's calls. They are found by where route and service lie in memory: that
+/// spares each call the copies and hashes of its labels.
+#[derive(Default)]
+pub(crate) struct Book {
+    pages: RefCell<HashMap<(usize, usize), Page, foldhash::fast::RandomState>>,
+}
+
+/// Meters, and what they belong to: while this is kept, nothing else can lie at the same place.
+struct Page {
+    meters: Rc<Meters>,
+    route: Option<Weak<Route<Arc<Service>>>>,
+    service: Option<Weak<Service>>,
+}
+
+impl Book {
+    /// The meters of calls by this route to this service.
+    pub(crate) fn meters(
+        &self,
+        metrics: &Metrics,
+        route: Option<&Arc<Route<Arc<Service>>>>,
+        service: Option<&Arc<Service>>,
+    ) -> Rc<Meters> {
+        let place = (
+            route.map_or(0, |route| Arc::as_ptr(route).addr()),
+            service.map_or(0, |service| Arc::as_ptr(service).addr()),
+        );
+        let mut pages = self.pages.borrow_mut();
+        if let Some(page) = pages.get(&place) {
+            return Rc::clone(&page.meters);
+        }
+        if pages.len() == pages.capacity() {
+            // Before it grows: what a reload has taken away is not called again.
+            pages.retain(|_, page| page.is_live());
+        }
+        let labels = RouteLabels {
+            route: route.map_or("", |route| &*route.config.name).to_owned(),
+            service: service.map_or("", |service| &**service.name()).to_owned(),
+        };
+        let meters = Rc::new(Meters::new(metrics, labels));
+        let page = Page {
+            meters: Rc::clone(&meters),
+            route: route.map(Arc::downgrade),
+            service: service.map(Arc::downgrade),
+        };
+        pages.insert(place, page);
+        meters
+    }
+}
+
+impl Page {
+    fn is_live(&self) -> bool {
+        self.route.as_ref().is_none_or(|route| route.strong_count() > 0)
+            && self.service.as_ref().is_none_or(|service| service.strong_count() > 0)
+    }
+}
+
+/// Classes of statuses, as labels with few values.
+const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// The place of a status in [`CLASSES`].
+const fn class(status: u16) -> usize {
     match status / 100 {
-        1 => "1xx",
-        2 => "2xx",
-        3 => "3xx",
-        4 => "4xx",
-        _ => "5xx",
+        1 => 1,
+        2 => 2,
+        3 => 3,
+        4 => 4,
+        _ => 5,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_without_a_route_is_counted_under_empty_labels() {
+        let (metrics, book) = (Metrics::default(), Book::default());
+        let meters = book.meters(&metrics, None, None);
+        let again = book.meters(&metrics, None, None);
+        assert!(Rc::ptr_eq(&meters, &again), "found once");
+        assert_eq!(meters.labels, RouteLabels { route: String::new(), service: String::new() });
     }
 }

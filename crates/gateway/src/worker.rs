@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::downstream;
 use crate::listener::{self, Door};
+use crate::metrics::Book;
 use crate::shared::{ConnectionPermit, Open, Shared};
 use crate::upstream::{Pools, UpstreamTls};
 
@@ -47,6 +48,8 @@ pub(crate) struct Worker {
     pub(crate) pools: Pools,
     /// Randomness for choices that need not be secret.
     pub(crate) rng: RefCell<fastrand::Rng>,
+    /// Counters of this thread's calls.
+    pub(crate) book: Book,
 }
 
 /// Starts a thread. It ends when the gateway aborts, or when all senders of `jobs` are gone.
@@ -71,6 +74,7 @@ pub(crate) fn start(
                     shared,
                     pools: Pools::new(tls),
                     rng: RefCell::new(fastrand::Rng::new()),
+                    book: Book::default(),
                 });
                 run(worker, jobs).await;
             });

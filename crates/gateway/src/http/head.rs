@@ -14,8 +14,9 @@ use super::chars;
 use super::known::HOP_BY_HOP;
 pub use super::known::Known;
 
-/// Fields kept in place before the index moves to the heap.
-const INLINE: usize = 24;
+/// Fields that the index has room for before it grows. It lies on the heap: a section is handed on
+/// from phase to phase more often than it is made.
+const FIRST_FIELDS: usize = 20;
 /// Bytes for added lines: what a gateway adds to a request fits without growing again.
 const FIRST_EXTRA: usize = 512;
 
@@ -24,7 +25,7 @@ const FIRST_EXTRA: usize = 512;
 pub struct Fields {
     raw: Bytes,
     extra: Vec<u8>,
-    fields: SmallVec<[Field; INLINE]>,
+    fields: Vec<Field>,
     /// The names that may be present, one bit each: a bit outlives the removal of its field.
     present: u64,
 }
@@ -70,7 +71,7 @@ impl Fields {
     /// because the places are found while the read buffer is borrowed.
     pub(crate) fn note(&mut self, known: Known, name: Span, value: Span, plain: bool) {
         self.present |= known.bit();
-        self.fields.push(Field { name, value, known, source: Source::Raw, plain });
+        self.index(Field { name, value, known, source: Source::Raw, plain });
     }
 
     /// The received bytes that the noted places are in.
@@ -293,7 +294,14 @@ impl Fields {
         let name = Span::new(start, start + name.len());
         let value = Span::new(self.extra.len() - 2 - value.len(), self.extra.len() - 2);
         self.present |= known.bit();
-        self.fields.push(Field { name, value, known, source: Source::Extra, plain: true });
+        self.index(Field { name, value, known, source: Source::Extra, plain: true });
+    }
+
+    fn index(&mut self, field: Field) {
+        if self.fields.capacity() == 0 {
+            self.fields.reserve_exact(FIRST_FIELDS);
+        }
+        self.fields.push(field);
     }
 
     /// The received bytes, start line included.

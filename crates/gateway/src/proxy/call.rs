@@ -111,7 +111,7 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         let duration = self.begun.elapsed();
-        let shared = &self.session.worker.shared;
+        let worker = &self.session.worker;
         if self.status.is_none() && self.fault.is_none() {
             self.fault = Some(Fault::ClientGone);
         }
@@ -134,8 +134,10 @@ impl Drop for Call {
             trace: self.trace,
             request_id: &self.request_id,
         };
-        shared.metrics.call_ended(&record);
-        shared.recorder.record(&record);
+        let metrics = &worker.shared.metrics;
+        let meters = worker.book.meters(metrics, self.route.as_ref(), self.service.as_ref());
+        metrics.call_ended(&record, &meters);
+        worker.shared.recorder.record(&record);
     }
 }
 
@@ -148,7 +150,7 @@ fn accepted_id(value: &[u8]) -> Option<&str> {
 }
 
 fn hex(id: u128) -> String {
-    let mut digits = [0; 32];
+    let mut digits = vec![0; 32];
     write_hex(&mut digits, id);
-    String::from_utf8_lossy(&digits).into_owned()
+    String::from_utf8(digits).unwrap_or_default()
 }
