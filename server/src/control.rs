@@ -29,6 +29,8 @@ const SETTLING: Duration = Duration::from_millis(50);
 
 /// How often the file is looked at besides: notices get lost, on network file systems above all.
 const LOOKING: Duration = Duration::from_secs(3);
+/// Niceness of a thread that gives way to every other.
+const LOWEST_PRIORITY: i32 = 19;
 
 /// Why a configuration was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,12 +220,12 @@ impl Control {
         };
         let source = self.source.clone();
         // Reading thousands of routes takes long enough to hold up others on this thread.
-        let read = tokio::task::spawn_blocking(move || {
+        let read = beside_the_calls(move || {
             let text = source.text()?;
             let checked = source.check(&text);
             std::io::Result::Ok((text, checked))
         });
-        let (text, checked) = match read.await.map_err(std::io::Error::other).flatten() {
+        let (text, checked) = match read.await.flatten() {
             Ok(read) => read,
             Err(error) => {
                 outcome.error = Some(format!("{} cannot be read: {error}", self.source.name()));
@@ -367,4 +369,21 @@ fn report(outcome: &Outcome, version: u64) {
     for section in waiting {
         tracing::warn!("a change to `{section}` takes effect at the next start");
     }
+}
+
+/// Does long work on a thread of its own that gives way to every other: a large configuration takes
+/// a while to check, and on a busy machine calls would wait for it.
+async fn beside_the_calls<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> std::io::Result<T> {
+    let (done, result) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new().name("configuration".into()).spawn(move || {
+        let own = rustix::thread::gettid();
+        if let Err(error) = rustix::process::setpriority_process(Some(own), LOWEST_PRIORITY) {
+            tracing::debug!("the check of the configuration keeps its priority: {error}");
+        }
+        // Nobody waits any more when the house is ending.
+        drop(done.send(work()));
+    })?;
+    result.await.map_err(std::io::Error::other)
 }
