@@ -106,11 +106,17 @@ impl Gateway {
         for door in gone {
             door.closing.cancel();
         }
+        // Checks that go on keep what they have counted, and do not all begin again at once.
+        let same_services = state.config.services == config.services;
         state.config = Arc::new(config);
-        state.followers.stop();
-        state.followers = self.tasks.child();
+        if !same_services {
+            state.followers.stop();
+            state.followers = self.tasks.child();
+        }
         drop(state);
-        self.follow();
+        if !same_services {
+            self.follow();
+        }
         self.accept_from(opened);
         self.shared.metrics.reloaded(true);
         Ok(())
