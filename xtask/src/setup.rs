@@ -13,8 +13,13 @@ use crate::steps::run_command;
 use crate::{target, workspace};
 
 /// Programs that must be on the path, and the Debian packages that bring them.
-const PROGRAMS: [(&str, &str); 2] =
-    [("python3", "python3"), ("victoria-metrics", "victoria-metrics")];
+const PROGRAMS: [(&str, &str); 5] = [
+    ("curl", "curl"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
+    ("python3", "python3-venv"),
+    ("victoria-metrics", "victoria-metrics"),
+];
 
 /// What is missing, and cannot be installed from here.
 #[derive(Debug)]
