@@ -2,8 +2,8 @@
 //!
 //! Data is handed out as slices of the read buffer. Chunk lines are read more strictly than the
 //! grammar asks: no white space around a size, no sign, at most 16 digits, CR LF to the letter.
-//! Extensions are checked for their bytes and dropped (§7.1.1 tells a recipient to ignore unknown
-//! ones; all are unknown here).
+//! Extensions are held to their grammar, without obsolete text, and dropped (§7.1.1 tells a
+//! recipient to ignore unknown ones; all are unknown here).
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
@@ -230,7 +230,7 @@ fn read_chunk_line(bytes: &[u8]) -> Result<Option<(u64, usize)>, Refusal> {
     }
     let extension = match rest.first() {
         None | Some(b'\r') => 0,
-        Some(b';') => rest.iter().take_while(|byte| is_extension_byte(**byte)).count(),
+        Some(b';') => read_extensions(rest)?,
         Some(_) => return Err(Refusal::bad("chunk-size")),
     };
     if extension > LONGEST_EXTENSION {
@@ -241,6 +241,68 @@ fn read_chunk_line(bytes: &[u8]) -> Result<Option<(u64, usize)>, Refusal> {
         [b'\r', b'\n', ..] => Ok(Some((size, digits + extension + 2))),
         _ => Err(Refusal::bad("chunk-line")),
     }
+}
+
+/// Where in the extensions of a chunk a byte stands (RFC 9112 §7.1.1).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extension {
+    /// Before a name, white space included.
+    Begin,
+    Name,
+    /// In the white space after a name.
+    Named,
+    /// After the equals sign, white space included.
+    Equals,
+    Token,
+    Quoted,
+    /// After a backslash in quotes.
+    Escaped,
+    /// Right after the closing quotes.
+    Closed,
+    /// In the white space after a value.
+    Valued,
+}
+
+impl Extension {
+    /// Where the next byte stands, or `None` when it may not follow.
+    const fn then(self, byte: u8) -> Option<Self> {
+        let is_space = matches!(byte, b' ' | b'\t');
+        Some(match (self, byte) {
+            (Self::Quoted, b'"') => Self::Closed,
+            (Self::Quoted, b'\\') => Self::Escaped,
+            (Self::Quoted | Self::Escaped, _) => Self::Quoted,
+            (Self::Equals, b'"') => Self::Quoted,
+            (Self::Begin | Self::Equals, _) if is_space => self,
+            (Self::Name | Self::Named, _) if is_space => Self::Named,
+            (Self::Token | Self::Closed | Self::Valued, _) if is_space => Self::Valued,
+            (Self::Name | Self::Named, b'=') => Self::Equals,
+            (Self::Name | Self::Named | Self::Token | Self::Closed | Self::Valued, b';') => {
+                Self::Begin
+            }
+            (Self::Begin | Self::Name, _) if chars::is_token_byte(byte) => Self::Name,
+            (Self::Equals | Self::Token, _) if chars::is_token_byte(byte) => Self::Token,
+            _ => return None,
+        })
+    }
+
+    /// Whether the line may end here.
+    const fn may_end(self) -> bool {
+        matches!(self, Self::Name | Self::Token | Self::Closed)
+    }
+}
+
+/// The length of the extensions at the front of `bytes`, which is a semicolon; they end where a
+/// byte that none may have stands.
+fn read_extensions(bytes: &[u8]) -> Result<usize, Refusal> {
+    let mut place = Extension::Begin;
+    for (index, byte) in bytes.iter().enumerate().skip(1) {
+        if !is_extension_byte(*byte) {
+            let is_cut = *byte == b'\r' && !place.may_end();
+            return if is_cut { Err(Refusal::bad("chunk-extension")) } else { Ok(index) };
+        }
+        place = place.then(*byte).ok_or(Refusal::bad("chunk-extension"))?;
+    }
+    Ok(bytes.len())
 }
 
 /// White space and visible ASCII.
