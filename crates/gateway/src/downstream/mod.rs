@@ -79,11 +79,40 @@ async fn handshake(session: &Session, stream: TcpStream) -> Option<(Io, bool)> {
     }
 }
 
-/// Tells HTTP/2 from HTTP/1 by the first bytes: both are spoken on one port.
-async fn serve_http(session: Session, mut io: Io, alpn_h2: bool) {
-    if alpn_h2 {
-        return h2::serve(session, BytesMut::new(), io).await;
+/// What the first bytes of a connection are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sniffed {
+    Http1,
+    Http2,
+    /// The preface of HTTP/2 without the `SETTINGS` that belong to it.
+    Broken,
+    NeedMore,
+}
+
+/// Looks at the first bytes as far as it takes: the preface goes on with `SETTINGS` of the client's
+/// own (RFC 9113 §3.4), which the frame's header shows. hyper would wait for them without end.
+fn sniff(early: &[u8]) -> Sniffed {
+    const SETTINGS: u8 = 4;
+    const ACK: u8 = 1;
+    let Some(rest) = early.strip_prefix(PREFACE) else {
+        return if PREFACE.starts_with(early) { Sniffed::NeedMore } else { Sniffed::Http1 };
+    };
+    let [high, middle, low, kind, flags, stream @ ..] = rest else { return Sniffed::NeedMore };
+    let Some(&[first, others @ ..]) = stream.first_chunk::<4>() else { return Sniffed::NeedMore };
+    let length = u32::from_be_bytes([0, *high, *middle, *low]);
+    // The first bit of the stream's number means nothing.
+    let is_connection = first & 0x7f == 0 && others == [0; 3];
+    let is_whole = length.is_multiple_of(6);
+    if *kind == SETTINGS && flags & ACK == 0 && is_connection && is_whole {
+        Sniffed::Http2
+    } else {
+        Sniffed::Broken
     }
+}
+
+/// Tells HTTP/2 from HTTP/1 by the first bytes: both are spoken on one port. A client that chose
+/// HTTP/2 in the TLS handshake is held to it.
+async fn serve_http(session: Session, mut io: Io, alpn_h2: bool) {
     let mut early = BytesMut::new();
     let limit = session.worker.shared.snapshot.load().engine.keep_alive;
     let closing = session.door.closing.clone();
@@ -97,11 +126,46 @@ async fn serve_http(session: Session, mut io: Io, alpn_h2: bool) {
             Ok(Ok(1..)) => {}
             _ => return,
         }
-        if early.starts_with(PREFACE) {
-            return h2::serve(session, early, io).await;
+        match sniff(&early) {
+            Sniffed::Http1 if alpn_h2 => return,
+            Sniffed::Http1 => return h1::serve(session, early, io).await,
+            Sniffed::Http2 => return h2::serve(session, early, io).await,
+            Sniffed::Broken => return,
+            Sniffed::NeedMore => {}
         }
-        if !PREFACE.starts_with(&early) {
-            return h1::serve(session, early, io).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after_preface(header: [u8; 9]) -> Sniffed {
+        let bytes = [PREFACE, &header].concat();
+        for cut in 0..bytes.len() {
+            assert_eq!(sniff(&bytes[..cut]), Sniffed::NeedMore, "{cut} bytes");
+        }
+        sniff(&bytes)
+    }
+
+    #[test]
+    fn a_preface_goes_on_with_settings() {
+        assert_eq!(after_preface([0, 0, 0, 4, 0, 0, 0, 0, 0]), Sniffed::Http2);
+        assert_eq!(after_preface([0, 0, 18, 4, 0, 0x80, 0, 0, 0]), Sniffed::Http2);
+        for (what, header) in [
+            ("an acknowledgement", [0, 0, 0, 4, 1, 0, 0, 0, 0]),
+            ("HEADERS", [0, 0, 0, 1, 5, 0, 0, 0, 1]),
+            ("SETTINGS of a stream", [0, 0, 0, 4, 0, 0, 0, 0, 1]),
+            ("SETTINGS of half a setting", [0, 0, 3, 4, 0, 0, 0, 0, 0]),
+        ] {
+            assert_eq!(after_preface(header), Sniffed::Broken, "{what}");
+        }
+    }
+
+    #[test]
+    fn anything_else_is_read_as_http1() {
+        for bytes in [&b"GET / HTTP/1.1\r\n"[..], b"PRI * HTTP/1.1\r\n", b"pri", b"\x16\x03\x01"] {
+            assert_eq!(sniff(bytes), Sniffed::Http1, "{}", String::from_utf8_lossy(bytes));
         }
     }
 }
