@@ -24,6 +24,7 @@ mod section;
 
 pub use body::{BodyDecoder, Decoded};
 pub use downgrade::check_downgrade;
+pub(crate) use downgrade::read_fields;
 pub use encode::{encode_chunk_head, encode_last_chunk};
 pub use refusal::Refusal;
 pub use request::{RequestHead, parse_request};

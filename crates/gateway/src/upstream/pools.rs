@@ -169,7 +169,7 @@ impl Lease {
             Leased::H1 { conn, slot } => {
                 Exchange::h1(h1::Exchange::begin(conn, slot, call, self.limits))
             }
-            Leased::H2(ticket) => Exchange::h2(h2::Exchange::begin(ticket, call)),
+            Leased::H2(ticket) => Exchange::h2(h2::Exchange::begin(ticket, call, self.limits)),
         }
     }
 }

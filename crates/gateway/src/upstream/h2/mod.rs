@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use ::h2::client::ResponseFuture;
 use ::h2::{Reason, RecvStream, SendStream};
 use bytes::Bytes;
-use http::{Method, Response, StatusCode};
+use http::{HeaderMap, Method, Response, StatusCode};
 
 pub(super) use self::conn::{Shelf, Ticket};
 pub(super) use self::tunnel::Tunnel;
@@ -21,7 +21,7 @@ use super::call::{
 use super::error::{ErrorKind, ExchangeError, Retry};
 use super::h1::content_length;
 use crate::http::head::Fields;
-use crate::http1::Refusal;
+use crate::http1::{self, Limits, Refusal};
 
 /// One call.
 #[derive(Debug)]
@@ -33,6 +33,8 @@ pub(super) struct Exchange {
     is_head: bool,
     /// Whether it is an extended `CONNECT`: its stream stays open for a tunnel.
     is_connect: bool,
+    /// Fields that a section of the response may have.
+    most_fields: usize,
     informational: u32,
     received: u64,
     sent: u64,
@@ -67,7 +69,7 @@ struct Upload {
 
 impl Exchange {
     /// Begins a call.
-    pub(super) fn begin(ticket: Ticket, call: &Call<'_>) -> Self {
+    pub(super) fn begin(ticket: Ticket, call: &Call<'_>, limits: Limits) -> Self {
         let is_connect = call.upgrade.is_some();
         let mut exchange = Self {
             ticket,
@@ -75,6 +77,7 @@ impl Exchange {
             upload: None,
             is_head: *call.method == Method::HEAD,
             is_connect,
+            most_fields: limits.fields(),
             informational: 0,
             received: 0,
             sent: 0,
@@ -218,9 +221,17 @@ impl Exchange {
         let Phase::Body { stream, .. } = &mut self.phase else { return Poll::Ready(Ok(None)) };
         let trailers = ready!(stream.poll_trailers(cx)).map_err(|error| explain(&error).0)?;
         self.finish()?;
-        let mut fields = trailers.as_ref().map(Fields::from_header_map).unwrap_or_default();
+        let mut fields = match &trailers {
+            Some(trailers) => self.read(trailers)?,
+            None => Fields::default(),
+        };
         trim_trailers(&mut fields);
         Poll::Ready(Ok((!fields.is_empty()).then(|| Frame::Trailers(Box::new(fields)))))
+    }
+
+    /// A section of the response.
+    fn read(&self, fields: &HeaderMap) -> Result<Fields, ErrorKind> {
+        http1::read_fields(fields, self.most_fields).map_err(|refusal| malformed(refusal.reason))
     }
 
     /// An informational head.
@@ -229,7 +240,10 @@ impl Exchange {
         if self.informational > MOST_INFORMATIONAL {
             return Err(self.fail(malformed("too-many-informational"), Retry::Never));
         }
-        let fields = Fields::from_header_map(head.headers());
+        let fields = match self.read(head.headers()) {
+            Ok(fields) => fields,
+            Err(kind) => return Err(self.fail(kind, Retry::Never)),
+        };
         Ok(Head { status: head.status(), fields, body: BodyKind::None, switched: false })
     }
 
@@ -237,7 +251,10 @@ impl Exchange {
     fn accept(&mut self, response: Response<RecvStream>) -> Result<Head, ExchangeError> {
         let (parts, stream) = response.into_parts();
         let status = parts.status;
-        let mut fields = Fields::from_header_map(&parts.headers);
+        let mut fields = match self.read(&parts.headers) {
+            Ok(fields) => fields,
+            Err(kind) => return Err(self.fail(kind, Retry::Never)),
+        };
         fields.strip_hop_by_hop();
         let length = match content_length(&fields) {
             Ok(length) => length,
