@@ -245,11 +245,6 @@ pub(crate) const WHOLE: &[Row] = &[
     ),
     (
         "9113 §8.3.1",
-        "fragment in :path",
-        &[(":method", "GET"), (":scheme", "http"), (":authority", "a.test"), (":path", "/a#b")],
-    ),
-    (
-        "9113 §8.3.1",
         "empty :authority without host",
         &[(":method", "GET"), (":scheme", "http"), (":authority", ""), (":path", "/")],
     ),
@@ -502,9 +497,6 @@ pub(crate) const LATE: &[Bytes] = &[
     ("9113 §8.1", "trailers without END_STREAM", || {
         [post(&[]), data(0, 1, "hello"), headers(0, 1, &[("x-a", "b")])].concat()
     }),
-    ("9113 §8.1", "trailers with a pseudo-field", || {
-        [post(&[]), data(0, 1, "hello"), headers(END_STREAM, 1, &[(":path", "/smuggled")])].concat()
-    }),
     ("9113 §8.2.1", "trailer in upper case", || {
         [post(&[]), data(0, 1, "hello"), headers(END_STREAM, 1, &[("X-A", "b")])].concat()
     }),
@@ -556,5 +548,21 @@ pub(crate) const LATE: &[Bytes] = &[
     }),
     ("7541 §2.3.3", "broken block in the trailers", || {
         [post(&[]), frame(HEADERS, END_STREAM | END_HEADERS, 1, &[0x80])].concat()
+    }),
+];
+
+/// Malformed, and answered all the same: the HTTP/2 library takes these parts out before the gateway
+/// sees the request, so it cannot refuse it. Of what is dropped nothing may reach the instance.
+pub(crate) const DROPPED: &[Bytes] = &[
+    ("9113 §8.3.1", "fragment in :path", || {
+        let path = (":path", "/a#smuggled");
+        headers(
+            END_STREAM,
+            1,
+            &[(":method", "GET"), (":scheme", "http"), (":authority", "a.test"), path],
+        )
+    }),
+    ("9113 §8.1", "trailers with a pseudo-field", || {
+        [post(&[]), data(0, 1, "hello"), headers(END_STREAM, 1, &[(":path", "/smuggled")])].concat()
     }),
 ];

@@ -5,7 +5,7 @@ use posthouse_tests::House;
 use posthouse_tests::backend::Backend;
 use tokio::time::timeout;
 
-use crate::frame_rows::{AFTER_GET, FRAMES, GET, LATE, POST, WHOLE};
+use crate::frame_rows::{AFTER_GET, DROPPED, FRAMES, GET, LATE, POST, WHOLE};
 use crate::frames::{
     CONTINUATION, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, Link, PING, PREFACE, RST_STREAM,
     SETTINGS, block, data, frame, headers, setting,
@@ -82,6 +82,35 @@ async fn a_request_that_breaks_later_never_becomes_whole() {
         failures.note(section, what, result.await);
     }
     failures.report(20);
+}
+
+/// The library takes out what is malformed here before the gateway sees it, so such a request is
+/// answered like one without it. It must be exactly that: one request, and nothing of what was
+/// dropped.
+#[tokio::test]
+async fn of_what_the_library_drops_nothing_reaches_the_instance() {
+    let recorder = Recorder::start().await;
+    let house = house(recorder.address(), "http").await;
+    let mut failures = Failures::default();
+    for (number, &(section, what, bytes)) in DROPPED.iter().enumerate() {
+        let result = async {
+            let mut link = Link::begin(house.gateway()).await;
+            let bytes = bytes();
+            let ends = |frame: Option<&Frame>| match frame {
+                None => Some(()),
+                Some(frame) => [HEADERS, RST_STREAM, GOAWAY].contains(&frame.kind).then_some(()),
+            };
+            let outcome = timeout(ROW_DEADLINE, link.exchange(&bytes, ends)).await;
+            let received = nothing_but_innocent(&house, &recorder, number).await?;
+            outcome.map_err(|_| "neither answered nor refused".to_owned())?;
+            match received.whole.len() <= 1 && !received.text().contains("smuggled") {
+                true => Ok(()),
+                false => Err(format!("the instance received {}", received.text())),
+            }
+        };
+        failures.note(section, what, result.await);
+    }
+    failures.report(2);
 }
 
 /// The length was reached, so that the request may have been forwarded, and even answered, before
