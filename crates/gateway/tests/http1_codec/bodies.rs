@@ -116,6 +116,8 @@ fn chunks_taken() {
     accept("0000000000000005\r\nhello\r\n0000000000000000\r\n\r\n", "hello");
     accept("2\r\n\r\n\r\n0\r\n\r\n", "\r\n");
     accept("5;a=b;c=\"d e\" ; f\r\nhello\r\n0;x\r\n\r\n", "hello");
+    accept("5; \ta \t= b\r\nhello\r\n0; x =\"\"\r\n\r\n", "hello");
+    accept("5;a=\"\\\"=;\\\\\";b\r\nhello\r\n0\r\n\r\n", "hello");
     let outcome = accept("1\r\na\r\n0\r\n\r\nGET / HTTP/1.1", "a");
     assert_eq!(outcome.left, b"GET / HTTP/1.1");
     let outcome = accept("0\r\nGrpc-Status: 0\r\nX-Sum:  abc \r\n\r\n\r\n", "");
@@ -156,6 +158,22 @@ fn chunks_refused() {
         ("5\nhello\r\n0\r\n\r\n", "chunk-size"),
         ("5\rhello\r\n0\r\n\r\n", "chunk-line"),
         ("5\r\rhello\r\n0\r\n\r\n", "chunk-line"),
+        ("5;\r\nhello\r\n0\r\n\r\n", "chunk-extension"),
+        ("5;;a\r\nhello\r\n0\r\n\r\n", "chunk-extension"),
+        ("5;a;\r\nhello\r\n0\r\n\r\n", "chunk-extension"),
+        ("5;=b\r\nhello\r\n0\r\n\r\n", "chunk-extension"),
+        ("5;a=\r\nhello\r\n0\r\n\r\n", "chunk-extension"),
+        ("5;a==b\r\nhello\r\n0\r\n\r\n", "chunk-extension"),
+        ("5;a=b=c\r\nhello\r\n0\r\n\r\n", "chunk-extension"),
+        ("5;a b\r\nhello\r\n0\r\n\r\n", "chunk-extension"),
+        ("5;a=b c\r\nhello\r\n0\r\n\r\n", "chunk-extension"),
+        ("5;a \r\nhello\r\n0\r\n\r\n", "chunk-extension"),
+        ("5;a,b\r\nhello\r\n0\r\n\r\n", "chunk-extension"),
+        ("5;\"a\"\r\nhello\r\n0\r\n\r\n", "chunk-extension"),
+        ("5;a=b\"c\"\r\nhello\r\n0\r\n\r\n", "chunk-extension"),
+        ("5;a=\"b\r\nhello\r\n0\r\n\r\n", "chunk-extension"),
+        ("5;a=\"b\"c\r\nhello\r\n0\r\n\r\n", "chunk-extension"),
+        ("5;a=\"\\\r\nhello\r\n0\r\n\r\n", "chunk-extension"),
         ("5;a\nhello\r\n0\r\n\r\n", "chunk-line"),
         ("5;a\rb\r\nhello\r\n0\r\n\r\n", "chunk-line"),
         ("5;a\0\r\nhello\r\n0\r\n\r\n", "chunk-line"),
