@@ -20,6 +20,8 @@ mod h1;
 mod h2;
 pub mod pools;
 mod stream;
+#[cfg(test)]
+mod tests;
 pub mod tls;
 pub mod tunnel;
 

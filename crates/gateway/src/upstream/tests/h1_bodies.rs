@@ -5,11 +5,11 @@ use crate::http1::Refusal;
 use crate::upstream::{ErrorKind, Retry, Side};
 
 /// The request that a body makes, as the instance reads it until the gateway closes.
-async fn uploaded(ask: &Ask, source: &mut dyn Source) -> (Option<ExchangeError>, String) {
+async fn uploaded(ask: &Ask, mut source: impl Source) -> (Option<ExchangeError>, String) {
     let stage = Stage::new(Protocol::Http).await;
     let (mut exchange, mut peer) = stage.begin(ask).await;
     let client = async {
-        let error = head(&mut exchange, source).await.err();
+        let error = head(&mut exchange, &mut source).await.err();
         drop(exchange);
         error
     };
@@ -35,7 +35,7 @@ async fn uploaded(ask: &Ask, source: &mut dyn Source) -> (Option<ExchangeError>,
 fn a_body_of_known_length_is_sent_as_it_is() {
     run(async {
         let ask = Ask::post(BodyKind::Length(7)).field("Content-Length", "7");
-        let (error, request) = uploaded(&ask, &mut Pieces::of(&["this", "end"])).await;
+        let (error, request) = uploaded(&ask, Pieces::of(&["this", "end"])).await;
         assert!(error.is_none());
         let head = "POST / HTTP/1.1\r\nhost: users\r\nContent-Length: 7\r\n\r\n";
         assert_eq!(request, format!("{head}thisend"));
@@ -46,7 +46,7 @@ fn a_body_of_known_length_is_sent_as_it_is() {
 fn a_length_that_no_field_announces_is_added() {
     run(async {
         let ask = Ask::post(BodyKind::Length(3));
-        let (error, request) = uploaded(&ask, &mut Pieces::of(&["end"])).await;
+        let (error, request) = uploaded(&ask, Pieces::of(&["end"])).await;
         assert!(error.is_none());
         assert!(request.ends_with("\r\nContent-Length: 3\r\n\r\nend"), "{request}");
     });
@@ -89,7 +89,7 @@ fn trailers_that_mean_something_are_left_out() {
 fn a_body_that_is_too_short_ends_the_connection() {
     run(async {
         let ask = Ask::post(BodyKind::Length(10));
-        let (error, request) = uploaded(&ask, &mut Pieces::of(&["short"])).await;
+        let (error, request) = uploaded(&ask, Pieces::of(&["short"])).await;
         let error = error.unwrap();
         assert_eq!(error.kind, ErrorKind::Source(SourceError::Gone));
         assert_eq!((error.side(), error.retry), (Side::Source, Retry::Never));
@@ -101,7 +101,7 @@ fn a_body_that_is_too_short_ends_the_connection() {
 fn a_body_that_is_too_long_ends_the_connection() {
     run(async {
         let ask = Ask::post(BodyKind::Length(3));
-        let (error, request) = uploaded(&ask, &mut Pieces::of(&["longer"])).await;
+        let (error, request) = uploaded(&ask, Pieces::of(&["longer"])).await;
         assert_eq!(error.unwrap().kind, ErrorKind::Unsendable("body-length"));
         assert!(!request.contains("longer"), "{request}");
     });
@@ -113,7 +113,7 @@ fn a_source_that_fails_ends_the_connection_without_ending_the_body() {
         let refusal = Refusal { status: 400, reason: "chunk-size" };
         let broken = Err(SourceError::Broken(refusal));
         let ask = Ask::post(BodyKind::Unknown);
-        let (error, request) = uploaded(&ask, &mut Pieces::of(&["hello"]).then(broken)).await;
+        let (error, request) = uploaded(&ask, Pieces::of(&["hello"]).then(broken)).await;
         let error = error.unwrap();
         assert_eq!(error.kind, ErrorKind::Source(SourceError::Broken(refusal)));
         assert_eq!(error.side(), Side::Source);
@@ -153,7 +153,7 @@ fn large_pieces_arrive_whole() {
                 }
                 peer.say(OK).await;
             };
-            let (answer, ()) = tokio::join!(answer(&mut exchange, &mut Zeros(LEN)), script);
+            let (answer, ()) = tokio::join!(answer(&mut exchange, Zeros(LEN)), script);
             assert_eq!(answer.unwrap().text(), "ok");
             let again = stage.lease(&Ask::get("/")).await.unwrap();
             assert!(again.is_reused(), "both directions ended where they should");
@@ -169,7 +169,7 @@ fn an_early_response_is_seen_while_the_body_is_still_sent() {
         let ask = Ask::post(BodyKind::Length(LEN as u64));
         let (mut exchange, mut peer) = stage.begin(&ask).await;
         let response = "HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig";
-        let (answer, ()) = tokio::join!(answer(&mut exchange, &mut Zeros(LEN)), async {
+        let (answer, ()) = tokio::join!(answer(&mut exchange, Zeros(LEN)), async {
             peer.request().await;
             peer.say(response).await;
         });
@@ -188,7 +188,7 @@ fn a_response_is_read_although_the_instance_takes_no_more() {
         let (mut exchange, mut peer) =
             stage.begin(&Ask::post(BodyKind::Length(LEN as u64))).await;
         let response = "HTTP/1.1 503 Busy\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbusy";
-        let (answer, ()) = tokio::join!(answer(&mut exchange, &mut Never), async {
+        let (answer, ()) = tokio::join!(answer(&mut exchange, Never), async {
             peer.request().await;
             peer.say(response).await;
             peer.0.shutdown().await.unwrap();
@@ -213,7 +213,7 @@ fn both_directions_move_at_once() {
             let copied = tokio::io::copy(&mut (&mut read).take(LEN as u64), &mut write).await;
             assert_eq!(copied.unwrap(), LEN as u64);
         };
-        let (answer, ()) = tokio::join!(answer(&mut exchange, &mut Zeros(LEN)), script);
+        let (answer, ()) = tokio::join!(answer(&mut exchange, Zeros(LEN)), script);
         assert_eq!(answer.unwrap().body.len(), LEN);
         assert!(exchange.progress() >= 2 * LEN as u64);
     });
@@ -255,10 +255,10 @@ fn nothing_is_buffered_beyond_what_is_polled() {
             peer.say(format!("HTTP/1.1 200 OK\r\nContent-Length: {LEN}\r\n\r\n")).await;
             peer.say(vec![0; LEN]).await;
         });
-        head(&mut exchange, &mut Empty).await.unwrap();
+        head(&mut exchange, Empty).await.unwrap();
         let mut most = 0;
         for _ in 0..100 {
-            let Some(Ok(Frame::Data(data))) = frame(&mut exchange, &mut Empty).await else {
+            let Some(Ok(Frame::Data(data))) = frame(&mut exchange, Empty).await else {
                 panic!("the body ended")
             };
             most = most.max(data.len());
@@ -344,7 +344,7 @@ fn some_responses_have_no_body_whatever_they_say() {
         for (ask, response) in cases {
             let stage = Stage::new(Protocol::Http).await;
             let (mut exchange, mut peer) = stage.begin(&ask).await;
-            let (head, ()) = tokio::join!(head(&mut exchange, &mut Empty), async {
+            let (head, ()) = tokio::join!(head(&mut exchange, Empty), async {
                 peer.request().await;
                 peer.say(response).await;
             });

@@ -75,6 +75,7 @@ struct Stage {
     pools: Pools,
     settings: model::Service,
     service: Arc<Service>,
+    tls: Arc<UpstreamTls>,
 }
 
 impl Stage {
@@ -87,8 +88,9 @@ impl Stage {
         let service = Service::new(settings.clone());
         let address = listener.local_addr().unwrap();
         service.set_instances(vec![InstanceSpec::new("localhost:1", address, 1)], Coarse(1));
-        let pools = Pools::new(Arc::new(UpstreamTls::default()));
-        Self { listener, pools, settings, service }
+        let tls = Arc::new(UpstreamTls::default());
+        let pools = Pools::new(Arc::clone(&tls));
+        Self { listener, pools, settings, service, tls }
     }
 
     fn address(&self) -> SocketAddr {
@@ -123,7 +125,7 @@ impl Stage {
     async fn warm_up(&self) -> Peer {
         let ask = Ask::get("/warm");
         let (mut exchange, mut peer) = self.begin(&ask).await;
-        let (answer, ()) = tokio::join!(answer(&mut exchange, &mut Empty), async {
+        let (answer, ()) = tokio::join!(answer(&mut exchange, Empty), async {
             peer.request().await;
             peer.say(OK).await;
         });
@@ -281,6 +283,16 @@ impl Source for Zeros {
     }
 }
 
+impl<S: Source> Source for &mut S {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, SourceError>>> {
+        (**self).poll_frame(cx)
+    }
+
+    fn is_end(&self) -> bool {
+        (**self).is_end()
+    }
+}
+
 fn trailers(name: &str, value: &str) -> Frame {
     let mut fields = Fields::new();
     fields.append(name.as_bytes(), value.as_bytes());
@@ -289,16 +301,16 @@ fn trailers(name: &str, value: &str) -> Frame {
 
 async fn head(
     exchange: &mut Exchange,
-    source: &mut dyn Source,
+    mut source: impl Source,
 ) -> Result<Head, ExchangeError> {
-    poll_fn(|cx| exchange.poll_head(cx, source)).await
+    poll_fn(|cx| exchange.poll_head(cx, &mut source)).await
 }
 
 async fn frame(
     exchange: &mut Exchange,
-    source: &mut dyn Source,
+    mut source: impl Source,
 ) -> Option<Result<Frame, ExchangeError>> {
-    poll_fn(|cx| exchange.poll_frame(cx, source)).await
+    poll_fn(|cx| exchange.poll_frame(cx, &mut source)).await
 }
 
 /// A response, whole.
@@ -331,16 +343,16 @@ impl Answer {
 /// Waits for the final head and all that follows it.
 async fn answer(
     exchange: &mut Exchange,
-    source: &mut dyn Source,
+    mut source: impl Source,
 ) -> Result<Answer, ExchangeError> {
     let head = loop {
-        let head = head(exchange, source).await?;
+        let head = head(exchange, &mut source).await?;
         if !head.is_informational() {
             break head;
         }
     };
     let mut answer = Answer { head, body: Vec::new(), trailers: None };
-    while let Some(frame) = frame(exchange, source).await {
+    while let Some(frame) = frame(exchange, &mut source).await {
         match frame? {
             Frame::Data(data) => answer.body.extend_from_slice(&data),
             Frame::Trailers(trailers) => answer.trailers = Some(trailers),
@@ -363,5 +375,5 @@ async fn answered_to(ask: &Ask, response: &str) -> Result<Answer, ExchangeError>
         peer.say(response).await;
         peer.0.shutdown().await.unwrap();
     };
-    tokio::join!(answer(&mut exchange, &mut Empty), script).0
+    tokio::join!(answer(&mut exchange, Empty), script).0
 }
