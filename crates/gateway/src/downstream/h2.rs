@@ -85,11 +85,11 @@ async fn on_request(
     let (parts, body) = request.into_parts();
     let ended = body.is_end_stream();
     let mut client = Stream { body, ended, timer: Timer::default() };
-    let call = match read_head(&parts, upgrade.as_ref(), client.ended) {
+    let mut call = match read_head(&parts, upgrade.as_ref(), client.ended) {
         Ok(call) => call,
         Err(fault) => return Ok(local_response(proxy::refuse(&session, fault))),
     };
-    match proxy::handle(&session, call, &mut client).await {
+    match proxy::handle(&session, &mut call, &mut client).await {
         Reply::Local(local) => Ok(local_response(local)),
         Reply::Relay(mut relay) => {
             if relay.length == Length::Known(0) {

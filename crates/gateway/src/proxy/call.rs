@@ -24,6 +24,7 @@ const LONGEST_REQUEST_ID: usize = 128;
 pub(crate) struct Call {
     pub(crate) session: Session,
     pub(crate) begun: Instant,
+    ended: Option<Instant>,
     pub(crate) client: SocketAddr,
     pub(crate) method: Option<Method>,
     pub(crate) target: Option<Target>,
@@ -71,6 +72,7 @@ impl Call {
         Self {
             session: session.clone(),
             begun: Instant::now(),
+            ended: None,
             client,
             method: None,
             target: None,
@@ -98,6 +100,12 @@ impl Call {
         }
     }
 
+    /// Notes that the call ends now, a little before the ledger is dropped, for someone who wants to
+    /// know the time as well.
+    pub(crate) fn end(&mut self) -> Instant {
+        *self.ended.insert(Instant::now())
+    }
+
     /// Notes the gRPC status, from a header or trailer section.
     pub(crate) fn note_grpc_status(&mut self, fields: &Fields) {
         if self.is_grpc && self.grpc_status.is_none() {
@@ -110,7 +118,8 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        let duration = self.begun.elapsed();
+        let ended = self.ended.unwrap_or_else(Instant::now);
+        let duration = ended.duration_since(self.begun);
         let worker = &self.session.worker;
         if self.status.is_none() && self.fault.is_none() {
             self.fault = Some(Fault::ClientGone);

@@ -1,6 +1,7 @@
 //! Phases `balance` and `forward`: a call is tried on one instance after the other until one
 //! answers, within what is safe, what the budget allows and what time is left.
 
+use std::borrow::Cow;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
@@ -29,12 +30,12 @@ use crate::upstream::{self, BodyKind, Empty, Exchange, Head, Retry};
 const MOST_CONNECTS: u32 = 8;
 
 /// A call as instances get it.
-pub(crate) struct Outgoing {
-    pub(crate) method: Method,
-    pub(crate) path_and_query: String,
-    pub(crate) authority: String,
+pub(crate) struct Outgoing<'a> {
+    pub(crate) method: &'a Method,
+    pub(crate) path_and_query: Cow<'a, str>,
+    pub(crate) authority: &'a str,
     pub(crate) scheme: &'static str,
-    pub(crate) fields: Fields,
+    pub(crate) fields: &'a Fields,
     pub(crate) body: BodyKind,
     pub(crate) upgrade: Option<Vec<u8>>,
     pub(crate) te_trailers: bool,
@@ -46,14 +47,14 @@ pub(crate) struct Outgoing {
     pub(crate) limits: Limits,
 }
 
-impl Outgoing {
+impl Outgoing<'_> {
     fn as_call(&self) -> upstream::Call<'_> {
         upstream::Call {
-            method: &self.method,
+            method: self.method,
             path_and_query: &self.path_and_query,
-            authority: &self.authority,
+            authority: self.authority,
             scheme: self.scheme,
-            fields: &self.fields,
+            fields: self.fields,
             body: self.body,
             upgrade: self.upgrade.as_deref(),
             te_trailers: self.te_trailers,
@@ -97,6 +98,14 @@ impl Try {
 struct Failed {
     fault: Fault,
     retry: Retry,
+    /// There was no connection to the instance.
+    is_unconnected: bool,
+}
+
+impl Failed {
+    const fn on_connection(fault: Fault, retry: Retry) -> Self {
+        Self { fault, retry, is_unconnected: false }
+    }
 }
 
 /// Which limit a wait for a head runs into first.
@@ -109,28 +118,50 @@ struct Limit {
 
 /// One call being forwarded.
 struct Forward<'a> {
-    outgoing: &'a Outgoing,
+    outgoing: &'a Outgoing<'a>,
     service: &'a Arc<Service>,
     settings: Arc<model::Service>,
     retries: &'a Retries,
     tried: SmallVec<[EndpointId; 4]>,
+    /// Instances that could not be connected to since the last pause, and why the last could not.
+    unconnected: SmallVec<[EndpointId; 4]>,
+    why: Fault,
 }
 
 /// Tries instances until one answers.
 pub(crate) async fn forward(
     call: &mut Call,
-    outgoing: &Outgoing,
+    outgoing: &Outgoing<'_>,
     service: &Arc<Service>,
     retries: &Retries,
     body: &mut Body,
     client: &mut dyn Client,
-) -> Result<Answered, Fault> {
+) -> Result<Box<Answered>, Fault> {
     let settings = Arc::clone(&service.settings());
-    let mut forward = Forward { outgoing, service, settings, retries, tried: SmallVec::new() };
+    let mut forward = Forward {
+        outgoing,
+        service,
+        settings,
+        retries,
+        tried: SmallVec::new(),
+        unconnected: SmallVec::new(),
+        why: Fault::Connect,
+    };
     let mut made = 0;
     let mut refused = 0;
     loop {
         let endpoint = forward.pick(call).ok_or(Fault::NoEndpoint)?;
+        if forward.unconnected.contains(&endpoint.id) {
+            // There is no other. It may be back after a pause, which counts as a retry.
+            if made >= retries.attempts || !forward.budget_allows() {
+                return Err(forward.why);
+            }
+            made += 1;
+            forward.unconnected.clear();
+            forward.back_off(call, made + 1).await;
+            continue;
+        }
+        forward.note(call, &endpoint);
         body.rewind();
         let failed = match forward.attempt(call, &endpoint, body, client).await {
             Ok(answered) if !forward.is_worth_repeating(call, &answered, made, body) => {
@@ -152,6 +183,10 @@ pub(crate) async fn forward(
                 if refused >= MOST_CONNECTS || forward.is_late() || !body.can_repeat() {
                     return Err(failed.fault);
                 }
+                if failed.is_unconnected {
+                    forward.unconnected.push(endpoint.id);
+                    forward.why = failed.fault;
+                }
                 continue;
             }
             if failed.retry == Retry::Never || !forward.may_repeat(made, body) {
@@ -159,25 +194,28 @@ pub(crate) async fn forward(
             }
         }
         made += 1;
-        forward.back_off(call, made).await;
+        // Boxed, like every wait that few calls have: the others do not carry its room about.
+        Box::pin(forward.back_off(call, made)).await;
     }
 }
 
 impl Forward<'_> {
     /// `balance`: chooses an instance that was not tried yet, if there is one.
-    fn pick(&mut self, call: &mut Call) -> Option<Arc<Endpoint>> {
+    fn pick(&self, call: &Call) -> Option<Arc<Endpoint>> {
         let mut rng = call.session.worker.rng.borrow_mut();
-        let endpoint = self.service.pick(&mut PickContext {
+        self.service.pick(&mut PickContext {
             hash: self.outgoing.hash,
             exclude: &self.tried,
             rng: &mut rng,
             now: if call.tries == 0 { Coarse::of(call.begun) } else { Coarse::now() },
-        })?;
-        drop(rng);
+        })
+    }
+
+    /// Notes that an instance is tried.
+    fn note(&mut self, call: &mut Call, endpoint: &Endpoint) {
         self.tried.push(endpoint.id);
         call.tries += 1;
         call.endpoint = Some(endpoint.address);
-        Some(endpoint)
     }
 
     /// `forward`: one try. It connects before anything of the body is taken, sends, and waits for
@@ -188,10 +226,10 @@ impl Forward<'_> {
         endpoint: &Arc<Endpoint>,
         body: &mut Body,
         client: &mut dyn Client,
-    ) -> Result<Answered, Failed> {
-        let (mut exchange, tried) = self.send(call, endpoint).await?;
-        let limit = self.limit();
-        let mut look = self.next_look(endpoint);
+    ) -> Result<Box<Answered>, Failed> {
+        let (mut exchange, tried, sent) = self.send(call, endpoint).await?;
+        let limit = self.limit(sent);
+        let mut look = self.next_look(endpoint, sent);
         loop {
             match await_head(&mut exchange, body, client, limit.at, look).await {
                 Awaited::Head(head) => return Ok(self.answered(head, exchange, tried)),
@@ -201,16 +239,16 @@ impl Forward<'_> {
                 }
                 Awaited::Late => {
                     tried.finish(Outcome::Failure(Failure::Timeout));
-                    return Err(Failed { fault: limit.fault, retry: limit.retry });
+                    return Err(Failed::on_connection(limit.fault, limit.retry));
                 }
                 Awaited::Look => {
                     let silent = self.service.is_silent(endpoint, Coarse::now());
                     if silent && self.may_hedge() {
-                        return self.hedge(call, exchange, tried, limit).await;
+                        return Box::pin(self.hedge(call, exchange, tried, limit)).await;
                     }
                     look = match self.settings.silence {
                         Some(silence) if silent => Instant::now().checked_add(silence),
-                        _ => self.next_look(endpoint),
+                        _ => self.next_look(endpoint, Instant::now()),
                     };
                 }
             }
@@ -224,7 +262,7 @@ impl Forward<'_> {
         exchange: Exchange,
         tried: Try,
         limit: Limit,
-    ) -> Result<Answered, Failed> {
+    ) -> Result<Box<Answered>, Failed> {
         match awaited {
             Awaited::Head(head) => Ok(self.answered(head, exchange, tried)),
             Awaited::Failed(failed, failure) => {
@@ -233,7 +271,7 @@ impl Forward<'_> {
             }
             Awaited::Late | Awaited::Look => {
                 tried.finish(Outcome::Failure(Failure::Timeout));
-                Err(Failed { fault: limit.fault, retry: limit.retry })
+                Err(Failed::on_connection(limit.fault, limit.retry))
             }
         }
     }
@@ -245,13 +283,14 @@ impl Forward<'_> {
         mut first: Exchange,
         tried: Try,
         limit: Limit,
-    ) -> Result<Answered, Failed> {
+    ) -> Result<Box<Answered>, Failed> {
         let Some(other) = self.pick(call) else {
             let awaited = race(&mut first, std::future::pending(), limit.at).await;
             return self.raced(awaited, first, tried, limit);
         };
+        self.note(call, &other);
         let second = async {
-            let (mut exchange, other_try) = self.send(call, &other).await?;
+            let (mut exchange, other_try, _) = self.send(call, &other).await?;
             match poll_fn(|cx| poll_final_head(cx, &mut exchange)).await {
                 Ok(head) => Ok(self.answered(head, exchange, other_try)),
                 Err((failed, failure)) => {
@@ -270,49 +309,69 @@ impl Forward<'_> {
         first: Exchange,
         tried: Try,
         limit: Limit,
-    ) -> Result<Answered, Failed> {
+    ) -> Result<Box<Answered>, Failed> {
         match raced {
             Raced::First(awaited) => self.concluded(awaited, first, tried, limit),
             Raced::Second(answered) => {
                 tried.finish(Outcome::Failure(Failure::Timeout));
-                Ok(*answered)
+                Ok(answered)
             }
         }
     }
 
-    /// Connects and sends the head.
-    async fn send(&self, call: &Call, endpoint: &Arc<Endpoint>) -> Result<(Exchange, Try), Failed> {
+    /// Connects and begins to send; says when that was.
+    async fn send(
+        &self,
+        call: &Call,
+        endpoint: &Arc<Endpoint>,
+    ) -> Result<(Exchange, Try, Instant), Failed> {
         let begun = if call.tries == 1 { call.begun } else { std::time::Instant::now() };
         let in_flight = self.service.begin(endpoint, Coarse::of(begun));
         let tried = Try { in_flight, begun, latency: None };
         let pools = &call.session.worker.pools;
         let outgoing = self.outgoing.as_call();
-        match pools.lease(endpoint, &self.settings, &outgoing, self.outgoing.limits).await {
-            Ok(lease) => Ok((lease.send(&outgoing), tried)),
+        let lease = pools.lease(endpoint, &self.settings, &outgoing, self.outgoing.limits);
+        let mut lease = pin!(lease);
+        let mut waited = false;
+        let leased = poll_fn(|cx| {
+            let leased = lease.as_mut().poll(cx);
+            waited |= leased.is_pending();
+            leased
+        });
+        match leased.await {
+            Ok(lease) => {
+                // The clock is not read again for a call that found a connection.
+                let sent = if waited { Instant::now() } else { Instant::from_std(begun) };
+                Ok((lease.send(&outgoing), tried, sent))
+            }
             Err(error) => {
                 tried.finish(
                     connect_failure(error.kind).map_or(Outcome::Cancelled, Outcome::Failure),
                 );
-                Err(Failed { fault: error.kind.into(), retry: Retry::Always })
+                Err(Failed {
+                    fault: error.kind.into(),
+                    retry: Retry::Always,
+                    is_unconnected: true,
+                })
             }
         }
     }
 
-    fn answered(&self, head: Head, exchange: Exchange, mut tried: Try) -> Answered {
+    fn answered(&self, head: Head, exchange: Exchange, mut tried: Try) -> Box<Answered> {
         tried.heard();
         let settings = Arc::clone(&self.settings);
-        Answered { head, exchange, tried, settings, deadline: self.outgoing.deadline }
+        let deadline = self.outgoing.deadline;
+        Box::new(Answered { head, exchange, tried, settings, deadline })
     }
 
     /// The first of the limits on the wait for a head: of the try, of the service, of the call.
-    fn limit(&self) -> Limit {
-        let now = Instant::now();
+    fn limit(&self, sent: Instant) -> Limit {
         let header = (self.settings.header_timeout, Fault::Timeout("header-timeout"));
         let (limit, fault) = match self.retries.per_try {
             Some(per_try) if per_try < header.0 => (per_try, Fault::Timeout("per-try-timeout")),
             _ => header,
         };
-        let at = now.checked_add(limit);
+        let at = sent.checked_add(limit);
         match self.outgoing.deadline {
             Some(deadline) if at.is_none_or(|at| deadline <= at) => {
                 Limit { at: Some(deadline), fault: Fault::Timeout("timeout"), retry: Retry::Never }
@@ -322,17 +381,17 @@ impl Forward<'_> {
     }
 
     /// When it is worth asking whether the instance is silent.
-    fn next_look(&self, endpoint: &Endpoint) -> Option<Instant> {
+    fn next_look(&self, endpoint: &Endpoint, now: Instant) -> Option<Instant> {
         let silence = self.settings.silence?;
-        let now = Coarse::now();
-        let from = self.service.silent_from(endpoint).map_or(silence, |from| from.since(now));
+        let coarse = Coarse::of(now.into_std());
+        let from = self.service.silent_from(endpoint).map_or(silence, |from| from.since(coarse));
         // A little later than the rule's own time, which is exclusive and in whole milliseconds.
-        Instant::now().checked_add(from + Duration::from_millis(2))
+        now.checked_add(from + Duration::from_millis(2))
     }
 
     /// Whether the call may be asked of two instances at once.
     fn may_hedge(&self) -> bool {
-        let safe = is_safe(&self.outgoing.method) || self.retries.idempotent;
+        let safe = is_safe(self.outgoing.method) || self.retries.idempotent;
         safe && self.outgoing.body == BodyKind::None
             && self.outgoing.upgrade.is_none()
             && self.retries.attempts > 0
@@ -342,7 +401,7 @@ impl Forward<'_> {
     /// Whether an instance may be asked again after one may have seen the call.
     fn may_repeat(&self, made: u32, body: &Body) -> bool {
         made < self.retries.attempts
-            && (self.retries.idempotent || is_idempotent(&self.outgoing.method))
+            && (self.retries.idempotent || is_idempotent(self.outgoing.method))
             && self.outgoing.upgrade.is_none()
             && body.can_repeat()
             && !self.is_late()
@@ -408,7 +467,7 @@ async fn await_head(
             let head = match exchange.poll_head(cx, &mut body.over(&mut *client)) {
                 Poll::Ready(Ok(head)) => head,
                 Poll::Ready(Err(error)) => {
-                    let failed = Failed { fault: error.kind.into(), retry: error.retry };
+                    let failed = Failed::on_connection(error.kind.into(), error.retry);
                     return Poll::Ready(Awaited::Failed(failed, exchange_failure(&error)));
                 }
                 Poll::Pending => break,
@@ -442,7 +501,7 @@ fn poll_final_head(
             Ok(head) if head.is_informational() => {}
             Ok(head) => return Poll::Ready(Ok(head)),
             Err(error) => {
-                let failed = Failed { fault: error.kind.into(), retry: error.retry };
+                let failed = Failed::on_connection(error.kind.into(), error.retry);
                 return Poll::Ready(Err((failed, exchange_failure(&error))));
             }
         }
@@ -458,7 +517,7 @@ enum Raced {
 /// Waits for the first of two answers. One that fails leaves the other to be waited for.
 async fn race(
     first: &mut Exchange,
-    second: impl Future<Output = Result<Answered, Failed>>,
+    second: impl Future<Output = Result<Box<Answered>, Failed>>,
     limit: Option<Instant>,
 ) -> Raced {
     let mut second = pin!(second);
@@ -482,7 +541,7 @@ async fn race(
         }
         if !second_failed && let Poll::Ready(answer) = second.as_mut().poll(cx) {
             match answer {
-                Ok(answered) => return Poll::Ready(Raced::Second(Box::new(answered))),
+                Ok(answered) => return Poll::Ready(Raced::Second(answered)),
                 Err(_) => second_failed = true,
             }
         }

@@ -126,6 +126,12 @@ impl Relay {
         }
     }
 
+    /// [`Relay::finish`], and the end of the call's ledger: returns when that was.
+    pub(crate) fn end(mut self: Box<Self>, fault: Option<Fault>) -> tokio::time::Instant {
+        self.finish(fault);
+        tokio::time::Instant::from_std(self.call.end())
+    }
+
     /// What the answer says about the instance: 502, 503 and 504 and the gRPC statuses UNAVAILABLE
     /// and INTERNAL are failures of its own.
     fn outcome_by_status(&self) -> Outcome {
