@@ -47,10 +47,10 @@ pub(crate) struct Connection {
     body: BodyDecoder,
     /// The client waits for `100 Continue` and has not been told yet.
     expects_continue: bool,
+    /// What the client of this call speaks.
+    version: Version,
     timer: Timer,
     idle_timeout: Duration,
-    /// When the last call ended, if the clock was just read for that.
-    rested: Option<Instant>,
 }
 
 /// What came instead of, or as, the next request.
@@ -71,9 +71,9 @@ pub(crate) async fn serve(session: Session, early: BytesMut, io: Io) {
         piece: Bytes::new(),
         body: BodyDecoder::new(Framing::None),
         expects_continue: false,
+        version: Version::Http11,
         timer: Timer::default(),
         idle_timeout: Duration::ZERO,
-        rested: None,
     };
     loop {
         let snapshot = session.worker.shared.snapshot.load_full();
@@ -81,9 +81,9 @@ pub(crate) async fn serve(session: Session, early: BytesMut, io: Io) {
         match connection.next(&session, &snapshot.engine).await {
             Next::Request(head) => {
                 drop(snapshot);
-                match connection.call(&session, head).await {
+                match connection.call(&session, *head).await {
                     After::KeepAlive => connection.give_back_memory(),
-                    After::Linger => return Box::pin(connection.linger()).await,
+                    After::Linger => return connection.linger().await,
                     After::Close => return,
                 }
             }
@@ -91,7 +91,7 @@ pub(crate) async fn serve(session: Session, early: BytesMut, io: Io) {
                 drop(snapshot);
                 let local = proxy::refuse(&session, fault);
                 if connection.send_local(&Method::GET, local, false).await.is_ok() {
-                    Box::pin(connection.linger()).await;
+                    connection.linger().await;
                 }
                 return;
             }
@@ -115,7 +115,7 @@ impl Connection {
     /// Reads the next request's head.
     async fn next(&mut self, session: &Session, engine: &Engine) -> Next {
         let mut begun: Option<Instant> = None;
-        let waiting = self.rested.take().unwrap_or_else(Instant::now);
+        let waiting = Instant::now();
         let closing = session.door.closing.cancelled();
         tokio::pin!(closing);
         loop {
@@ -149,28 +149,29 @@ impl Connection {
     }
 
     /// Carries out one call.
-    async fn call(&mut self, session: &Session, head: Box<RequestHead>) -> After {
+    async fn call(&mut self, session: &Session, head: RequestHead) -> After {
         let closing = session.door.closing.is_cancelled();
         let mut keep_alive = head.keep_alive && !closing;
         let version = head.version;
         let method = head.method.clone();
         self.body = BodyDecoder::new(head.framing);
         self.expects_continue = head.expect_continue;
-        let mut request = Request::from_http1(*head);
-        let reply = proxy::handle(session, &mut request, self).await;
+        self.version = version;
+        let request = Request::from_http1(head);
+        let reply = proxy::handle(session, request, self).await;
         keep_alive &= self.body.is_end() || self.skip_what_is_here();
         let sent = match reply {
             Reply::Local(local) => {
                 keep_alive &= !local.closes;
                 self.send_local(&method, local, keep_alive).await.is_ok()
             }
-            Reply::Upgraded(relay) => return Box::pin(self.upgrade(session, relay)).await,
+            Reply::Upgraded(relay) => return self.upgrade(session, relay).await,
             Reply::Relay(mut relay) => {
                 let known = relay.length.is_known();
                 keep_alive &= known || version == Version::Http11;
                 self.begin_relay(&relay, version, &method, keep_alive);
                 let sent = self.relay(&mut relay, version).await;
-                self.rested = Some(relay.end(sent.err()));
+                relay.finish(sent.err());
                 sent.is_ok()
             }
         };
@@ -455,8 +456,9 @@ impl Source for Connection {
 
 impl Client for Connection {
     fn informational(&mut self, status: StatusCode, fields: &Fields) {
-        if status == StatusCode::CONTINUE {
-            // The gateway answers the expectation itself, once it has a connection for the body.
+        // The gateway answers an expectation itself, once it has a connection for the body; and
+        // HTTP/1.0 knows no interim responses (RFC 9110 §15.2).
+        if status == StatusCode::CONTINUE || self.version == Version::Http10 {
             return;
         }
         self.begin(status, Version::Http11);
