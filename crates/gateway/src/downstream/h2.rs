@@ -19,8 +19,8 @@ use super::io::{Io, Rewound};
 use super::{Session, tunnel};
 use crate::fault::Fault;
 use crate::http::head::{Fields, Known};
-use crate::http1::{Framing, Refusal, Target, check_downgrade};
-use crate::proxy::{self, Client, Length, Relay, Reply, Request};
+use crate::http1::{self, Framing, Refusal, Target, check_downgrade};
+use crate::proxy::{self, Client, Length, Relay, Reply, Request, WebsocketKey};
 use crate::timer::Timer;
 use crate::upstream::{BodyKind, Frame, Source, SourceError};
 
@@ -84,12 +84,14 @@ async fn on_request(
     let on_upgrade = upgrade.as_ref().map(|_| hyper::upgrade::on(&mut request));
     let (parts, body) = request.into_parts();
     let ended = body.is_end_stream();
-    let mut client = Stream { body, ended, timer: Timer::default() };
-    let mut call = match read_head(&parts, upgrade.as_ref(), client.ended) {
+    let most_fields = session.worker.shared.snapshot.load().engine.limits.fields();
+    let mut client = Stream { body, ended, most_fields, timer: Timer::default() };
+    let read = read_head(&parts, upgrade.as_ref(), ended, most_fields);
+    let call = match read.map(|call| with_key(call, &session)) {
         Ok(call) => call,
         Err(fault) => return Ok(local_response(proxy::refuse(&session, fault))),
     };
-    match proxy::handle(&session, &mut call, &mut client).await {
+    match proxy::handle(&session, call, &mut client).await {
         Reply::Local(local) => Ok(local_response(local)),
         Reply::Relay(mut relay) => {
             if relay.length == Length::Known(0) {
@@ -108,20 +110,37 @@ async fn end_at_once(relay: &mut Relay, client: &mut Stream) {
     relay.finish(None);
 }
 
+/// Gives a WebSocket handshake the key that an instance over HTTP/1 wants to see.
+fn with_key(mut call: Request, session: &Session) -> Request {
+    if call.upgrade {
+        let key = WebsocketKey::own(session.worker.rng.borrow_mut().u128(..));
+        call.fields.set_known(Known::SecWebsocketKey, key.as_bytes());
+        call.websocket_key = Some(key);
+    }
+    call
+}
+
 /// Brings a request into the form that the phases know.
 fn read_head(
     parts: &http::request::Parts,
     upgrade: Option<&Protocol>,
     ended: bool,
+    most_fields: usize,
 ) -> Result<Request, Fault> {
     let refused = |reason| Fault::Refused(Refusal { status: 400, reason });
-    let mut fields = Fields::from_header_map(&parts.headers);
+    let mut fields = http1::read_fields(&parts.headers, most_fields).map_err(Fault::Refused)?;
+    if !matches!(parts.uri.scheme_str(), None | Some("http" | "https")) {
+        return Err(refused("scheme"));
+    }
     let authority = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
     let authority = match authority.or_else(|| fields.get(Known::Host)) {
         Some(authority) => authority,
         None => return Err(refused("host-missing")),
     };
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    if path == "*" && parts.method != Method::OPTIONS {
+        return Err(refused("target"));
+    }
     let target = Target::new(authority, path.as_bytes())
         .map_err(|invalid| Fault::Refused(invalid.into()))?;
     let framing = check_downgrade(&target, &fields, ended).map_err(Fault::Refused)?;
@@ -151,6 +170,7 @@ fn read_head(
         },
         protocol: "HTTP/2",
         upgrade: upgrade.is_some(),
+        websocket_key: None,
     })
 }
 
@@ -217,6 +237,8 @@ fn upgraded_response(
 struct Stream {
     body: Incoming,
     ended: bool,
+    /// Fields that the trailer section may have.
+    most_fields: usize,
     timer: Timer,
 }
 
@@ -240,8 +262,10 @@ impl Source for Stream {
                 Ok(data) => return Poll::Ready(Some(Ok(Frame::Data(data)))),
                 Err(frame) => {
                     if let Ok(trailers) = frame.into_trailers() {
-                        let trailers = Fields::from_header_map(&trailers);
-                        return Poll::Ready(Some(Ok(Frame::Trailers(Box::new(trailers)))));
+                        let read = http1::read_fields(&trailers, self.most_fields)
+                            .map(|trailers| Frame::Trailers(Box::new(trailers)))
+                            .map_err(SourceError::Broken);
+                        return Poll::Ready(Some(read));
                     }
                 }
             }

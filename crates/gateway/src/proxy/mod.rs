@@ -12,6 +12,7 @@ mod headers;
 mod relay;
 mod request;
 mod respond;
+mod websocket;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -22,11 +23,12 @@ use tokio::time::Instant;
 
 pub(crate) use relay::Relay;
 pub(crate) use request::{Client, Length, Local, Reply, Request, grpc_timeout};
+pub(crate) use websocket::Key as WebsocketKey;
 
 use self::body::Body;
 use self::call::Call;
 use self::forward::{Answered, Outgoing};
-use crate::cluster::{Admission, Coarse, Refused, Service};
+use crate::cluster::{self, Admission, Coarse, Refused, Service};
 use crate::config::model::{self, Action, HashKey};
 use crate::downstream::Session;
 use crate::fault::Fault;
@@ -48,16 +50,13 @@ struct Plan {
 }
 
 /// Handles a call up to the head of its response.
-pub(crate) async fn handle(
-    session: &Session,
-    request: &mut Request,
-    client: &mut dyn Client,
-) -> Reply {
+pub(crate) async fn handle(session: &Session, request: Request, client: &mut dyn Client) -> Reply {
     let snapshot = session.worker.shared.snapshot.load_full();
-    let mut call = accept(session, &snapshot, request);
-    match run(&snapshot, &mut call, request, client).await {
+    let mut request = request;
+    let mut call = accept(session, &snapshot, &request);
+    match run(&snapshot, &mut call, &mut request, client).await {
         Ok(Next::Answered(answered, plan, body)) => {
-            respond::relay(call, request, plan.route.as_deref(), answered, body)
+            respond::relay(call, &request, plan.route.as_deref(), answered, body)
         }
         Ok(Next::Local(local)) => {
             call.status = Some(local.status);
@@ -75,7 +74,7 @@ pub(crate) fn refuse(session: &Session, fault: Fault) -> Local {
 
 /// What the phases led to.
 enum Next {
-    Answered(Box<Answered>, Box<Plan>, Body),
+    Answered(Box<Answered>, Plan, Body),
     Local(Local),
 }
 
@@ -85,19 +84,25 @@ async fn run(
     request: &mut Request,
     client: &mut dyn Client,
 ) -> Result<Next, Fault> {
-    let mut plan = match route(snapshot, call, request)? {
+    let found = match route(snapshot, call, request)? {
         Way::Forward(plan) => plan,
         Way::Local(local) => return Ok(Next::Local(local)),
     };
+    let mut plan = *found;
     limit(call, request, &mut plan)?;
     let retries = plan.route.as_ref().map_or(&snapshot.named.retries, |one| &one.config.retries);
+    let outgoing = prepare(snapshot, call, request, &plan);
     let max_body = plan.route.as_ref().and_then(|one| one.config.max_body);
     let mut body = Body::new(max_body, keep_limit(request, retries));
-    let answered = {
-        let outgoing = prepare(snapshot, call, request, &plan);
-        forward::forward(call, &outgoing, &plan.service, retries, &mut body, client).await?
-    };
-    Ok(Next::Answered(answered, plan, body))
+    let answered =
+        forward::forward(call, &outgoing, &plan.service, retries, &mut body, client).await?;
+    if let (Some(key), true) = (&request.websocket_key, answered.head.is_switched())
+        && let Err(fault) = key.check(answered.head.status, &answered.head.fields)
+    {
+        answered.tried.finish(cluster::Outcome::Failure(cluster::Failure::Malformed));
+        return Err(fault);
+    }
+    Ok(Next::Answered(Box::new(answered), plan, body))
 }
 
 /// `accept`: the call gets its ledger, its place in a trace and its client's address.
@@ -212,12 +217,7 @@ fn deadline(call: &Call, request: &Request, timeout: Option<Duration>) -> Option
 }
 
 /// The call as instances get it.
-fn prepare<'a>(
-    snapshot: &Snapshot,
-    call: &Call,
-    request: &'a mut Request,
-    plan: &'a Plan,
-) -> Outgoing<'a> {
+fn prepare(snapshot: &Snapshot, call: &Call, request: &mut Request, plan: &Plan) -> Outgoing {
     let session = &call.session;
     let upgrade = request.upgrade.then(|| request.fields.get(Known::Upgrade).map(<[u8]>::to_vec));
     let hash = hash_of(&plan.service.settings(), request, call);
@@ -234,25 +234,25 @@ fn prepare<'a>(
     call.mark(&mut request.fields);
     let (path_and_query, authority) = match &plan.route {
         Some(route) => {
-            let path = route.path_and_query(&plan.caught, &request.target);
-            let authority = route.authority(&request.target);
+            let path = route.path_and_query(&plan.caught, &request.target).into_owned();
+            let authority = route.authority(&request.target).to_owned();
             if let Some(rewrite) = route.rewrite() {
                 rewrite::edit(&rewrite.headers, &mut request.fields);
             }
             (path, authority)
         }
-        None => (Cow::Borrowed(request.target.path_and_query()), authority),
+        None => (request.target.path_and_query().to_owned(), authority.to_owned()),
     };
-    let authority = if authority.is_empty() { &**plan.service.name() } else { authority };
+    let authority = if authority.is_empty() { plan.service.name().to_string() } else { authority };
     if request.fields.get(Known::Host) != Some(authority.as_bytes()) {
         request.fields.set_known(Known::Host, authority.as_bytes());
     }
     Outgoing {
-        method: &request.method,
+        method: request.method.clone(),
         path_and_query,
         authority,
         scheme: session.scheme(),
-        fields: &request.fields,
+        fields: std::mem::take(&mut request.fields),
         body: request.body,
         upgrade: upgrade.flatten(),
         te_trailers: stripped.te_trailers,

@@ -10,6 +10,7 @@ use crate::fault::Fault;
 use crate::http::head::{Fields, Known};
 use crate::http1::{Framing, RequestHead, Target, Version};
 use crate::proxy::relay::Relay;
+use crate::proxy::websocket::Key;
 use crate::timer::Timer;
 use crate::upstream::{BodyKind, Source};
 
@@ -40,6 +41,8 @@ pub(crate) struct Request {
     pub(crate) protocol: &'static str,
     /// Whether the client asks to change protocols.
     pub(crate) upgrade: bool,
+    /// The key of WebSocket's handshake, if the change is to that.
+    pub(crate) websocket_key: Option<Key>,
     /// How long a gRPC caller waits.
     pub(crate) grpc_timeout: Option<Duration>,
 }
@@ -47,6 +50,7 @@ pub(crate) struct Request {
 impl Request {
     /// A call that came over HTTP/1.
     pub(crate) fn from_http1(head: RequestHead) -> Self {
+        let websocket_key = head.upgrade.then(|| Key::of_client(&head.fields)).flatten();
         Self {
             method: head.method,
             target: head.target,
@@ -61,6 +65,7 @@ impl Request {
                 Version::Http11 => "HTTP/1.1",
             },
             upgrade: head.upgrade,
+            websocket_key,
             grpc_timeout: None,
         }
     }

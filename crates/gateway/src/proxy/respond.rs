@@ -36,6 +36,9 @@ pub(super) fn relay(
     if upgraded {
         fields.set_known(Known::Connection, b"upgrade");
         fields.set_known(Known::Upgrade, upgrade.as_deref().unwrap_or(b"websocket"));
+        if let Some(key) = &request.websocket_key {
+            key.prove(head.status, &mut fields);
+        }
     }
     if let Some(route) = route {
         rewrite::edit(&route.config.response_headers, &mut fields);
