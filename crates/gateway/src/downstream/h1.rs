@@ -51,6 +51,8 @@ pub(crate) struct Connection {
     version: Version,
     timer: Timer,
     idle_timeout: Duration,
+    /// When the last call ended, if the clock was just read for that.
+    rested: Option<Instant>,
 }
 
 /// What came instead of, or as, the next request.
@@ -74,6 +76,7 @@ pub(crate) async fn serve(session: Session, early: BytesMut, io: Io) {
         version: Version::Http11,
         timer: Timer::default(),
         idle_timeout: Duration::ZERO,
+        rested: None,
     };
     loop {
         let snapshot = session.worker.shared.snapshot.load_full();
@@ -81,9 +84,9 @@ pub(crate) async fn serve(session: Session, early: BytesMut, io: Io) {
         match connection.next(&session, &snapshot.engine).await {
             Next::Request(head) => {
                 drop(snapshot);
-                match connection.call(&session, *head).await {
+                match connection.call(&session, head).await {
                     After::KeepAlive => connection.give_back_memory(),
-                    After::Linger => return connection.linger().await,
+                    After::Linger => return Box::pin(connection.linger()).await,
                     After::Close => return,
                 }
             }
@@ -91,7 +94,7 @@ pub(crate) async fn serve(session: Session, early: BytesMut, io: Io) {
                 drop(snapshot);
                 let local = proxy::refuse(&session, fault);
                 if connection.send_local(&Method::GET, local, false).await.is_ok() {
-                    connection.linger().await;
+                    Box::pin(connection.linger()).await;
                 }
                 return;
             }
@@ -115,7 +118,7 @@ impl Connection {
     /// Reads the next request's head.
     async fn next(&mut self, session: &Session, engine: &Engine) -> Next {
         let mut begun: Option<Instant> = None;
-        let waiting = Instant::now();
+        let waiting = self.rested.take().unwrap_or_else(Instant::now);
         let closing = session.door.closing.cancelled();
         tokio::pin!(closing);
         loop {
@@ -149,7 +152,7 @@ impl Connection {
     }
 
     /// Carries out one call.
-    async fn call(&mut self, session: &Session, head: RequestHead) -> After {
+    async fn call(&mut self, session: &Session, head: Box<RequestHead>) -> After {
         let closing = session.door.closing.is_cancelled();
         let mut keep_alive = head.keep_alive && !closing;
         let version = head.version;
@@ -157,21 +160,21 @@ impl Connection {
         self.body = BodyDecoder::new(head.framing);
         self.expects_continue = head.expect_continue;
         self.version = version;
-        let request = Request::from_http1(head);
-        let reply = proxy::handle(session, request, self).await;
+        let mut request = Request::from_http1(*head);
+        let reply = proxy::handle(session, &mut request, self).await;
         keep_alive &= self.body.is_end() || self.skip_what_is_here();
         let sent = match reply {
             Reply::Local(local) => {
                 keep_alive &= !local.closes;
                 self.send_local(&method, local, keep_alive).await.is_ok()
             }
-            Reply::Upgraded(relay) => return self.upgrade(session, relay).await,
+            Reply::Upgraded(relay) => return Box::pin(self.upgrade(session, relay)).await,
             Reply::Relay(mut relay) => {
                 let known = relay.length.is_known();
                 keep_alive &= known || version == Version::Http11;
                 self.begin_relay(&relay, version, &method, keep_alive);
                 let sent = self.relay(&mut relay, version).await;
-                relay.finish(sent.err());
+                self.rested = Some(relay.end(sent.err()));
                 sent.is_ok()
             }
         };

@@ -87,11 +87,11 @@ async fn on_request(
     let most_fields = session.worker.shared.snapshot.load().engine.limits.fields();
     let mut client = Stream { body, ended, most_fields, timer: Timer::default() };
     let read = read_head(&parts, upgrade.as_ref(), ended, most_fields);
-    let call = match read.map(|call| with_key(call, &session)) {
+    let mut call = match read.map(|call| with_key(call, &session)) {
         Ok(call) => call,
         Err(fault) => return Ok(local_response(proxy::refuse(&session, fault))),
     };
-    match proxy::handle(&session, call, &mut client).await {
+    match proxy::handle(&session, &mut call, &mut client).await {
         Reply::Local(local) => Ok(local_response(local)),
         Reply::Relay(mut relay) => {
             if relay.length == Length::Known(0) {

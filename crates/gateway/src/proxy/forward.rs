@@ -1,6 +1,7 @@
 //! Phases `balance` and `forward`: a call is tried on one instance after the other until one
 //! answers, within what is safe, what the budget allows and what time is left.
 
+use std::borrow::Cow;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
@@ -29,12 +30,12 @@ use crate::upstream::{self, BodyKind, Empty, Exchange, Head, Retry};
 const MOST_CONNECTS: u32 = 8;
 
 /// A call as instances get it.
-pub(crate) struct Outgoing {
-    pub(crate) method: Method,
-    pub(crate) path_and_query: String,
-    pub(crate) authority: String,
+pub(crate) struct Outgoing<'a> {
+    pub(crate) method: &'a Method,
+    pub(crate) path_and_query: Cow<'a, str>,
+    pub(crate) authority: &'a str,
     pub(crate) scheme: &'static str,
-    pub(crate) fields: Fields,
+    pub(crate) fields: &'a Fields,
     pub(crate) body: BodyKind,
     pub(crate) upgrade: Option<Vec<u8>>,
     pub(crate) te_trailers: bool,
@@ -46,14 +47,14 @@ pub(crate) struct Outgoing {
     pub(crate) limits: Limits,
 }
 
-impl Outgoing {
+impl Outgoing<'_> {
     fn as_call(&self) -> upstream::Call<'_> {
         upstream::Call {
-            method: &self.method,
+            method: self.method,
             path_and_query: &self.path_and_query,
-            authority: &self.authority,
+            authority: self.authority,
             scheme: self.scheme,
-            fields: &self.fields,
+            fields: self.fields,
             body: self.body,
             upgrade: self.upgrade.as_deref(),
             te_trailers: self.te_trailers,
@@ -117,7 +118,7 @@ struct Limit {
 
 /// One call being forwarded.
 struct Forward<'a> {
-    outgoing: &'a Outgoing,
+    outgoing: &'a Outgoing<'a>,
     service: &'a Arc<Service>,
     settings: Arc<model::Service>,
     retries: &'a Retries,
@@ -130,12 +131,12 @@ struct Forward<'a> {
 /// Tries instances until one answers.
 pub(crate) async fn forward(
     call: &mut Call,
-    outgoing: &Outgoing,
+    outgoing: &Outgoing<'_>,
     service: &Arc<Service>,
     retries: &Retries,
     body: &mut Body,
     client: &mut dyn Client,
-) -> Result<Answered, Fault> {
+) -> Result<Box<Answered>, Fault> {
     let settings = Arc::clone(&service.settings());
     let mut forward = Forward {
         outgoing,
@@ -193,7 +194,8 @@ pub(crate) async fn forward(
             }
         }
         made += 1;
-        forward.back_off(call, made).await;
+        // Boxed, like every wait that few calls have: the others do not carry its room about.
+        Box::pin(forward.back_off(call, made)).await;
     }
 }
 
@@ -224,10 +226,10 @@ impl Forward<'_> {
         endpoint: &Arc<Endpoint>,
         body: &mut Body,
         client: &mut dyn Client,
-    ) -> Result<Answered, Failed> {
-        let (mut exchange, tried) = self.send(call, endpoint).await?;
-        let limit = self.limit();
-        let mut look = self.next_look(endpoint);
+    ) -> Result<Box<Answered>, Failed> {
+        let (mut exchange, tried, sent) = self.send(call, endpoint).await?;
+        let limit = self.limit(sent);
+        let mut look = self.next_look(endpoint, sent);
         loop {
             match await_head(&mut exchange, body, client, limit.at, look).await {
                 Awaited::Head(head) => return Ok(self.answered(head, exchange, tried)),
@@ -242,11 +244,11 @@ impl Forward<'_> {
                 Awaited::Look => {
                     let silent = self.service.is_silent(endpoint, Coarse::now());
                     if silent && self.may_hedge() {
-                        return self.hedge(call, exchange, tried, limit).await;
+                        return Box::pin(self.hedge(call, exchange, tried, limit)).await;
                     }
                     look = match self.settings.silence {
                         Some(silence) if silent => Instant::now().checked_add(silence),
-                        _ => self.next_look(endpoint),
+                        _ => self.next_look(endpoint, Instant::now()),
                     };
                 }
             }
@@ -260,7 +262,7 @@ impl Forward<'_> {
         exchange: Exchange,
         tried: Try,
         limit: Limit,
-    ) -> Result<Answered, Failed> {
+    ) -> Result<Box<Answered>, Failed> {
         match awaited {
             Awaited::Head(head) => Ok(self.answered(head, exchange, tried)),
             Awaited::Failed(failed, failure) => {
@@ -281,14 +283,14 @@ impl Forward<'_> {
         mut first: Exchange,
         tried: Try,
         limit: Limit,
-    ) -> Result<Answered, Failed> {
+    ) -> Result<Box<Answered>, Failed> {
         let Some(other) = self.pick(call) else {
             let awaited = race(&mut first, std::future::pending(), limit.at).await;
             return self.raced(awaited, first, tried, limit);
         };
         self.note(call, &other);
         let second = async {
-            let (mut exchange, other_try) = self.send(call, &other).await?;
+            let (mut exchange, other_try, _) = self.send(call, &other).await?;
             match poll_fn(|cx| poll_final_head(cx, &mut exchange)).await {
                 Ok(head) => Ok(self.answered(head, exchange, other_try)),
                 Err((failed, failure)) => {
@@ -307,25 +309,41 @@ impl Forward<'_> {
         first: Exchange,
         tried: Try,
         limit: Limit,
-    ) -> Result<Answered, Failed> {
+    ) -> Result<Box<Answered>, Failed> {
         match raced {
             Raced::First(awaited) => self.concluded(awaited, first, tried, limit),
             Raced::Second(answered) => {
                 tried.finish(Outcome::Failure(Failure::Timeout));
-                Ok(*answered)
+                Ok(answered)
             }
         }
     }
 
-    /// Connects and sends the head.
-    async fn send(&self, call: &Call, endpoint: &Arc<Endpoint>) -> Result<(Exchange, Try), Failed> {
+    /// Connects and begins to send; says when that was.
+    async fn send(
+        &self,
+        call: &Call,
+        endpoint: &Arc<Endpoint>,
+    ) -> Result<(Exchange, Try, Instant), Failed> {
         let begun = if call.tries == 1 { call.begun } else { std::time::Instant::now() };
         let in_flight = self.service.begin(endpoint, Coarse::of(begun));
         let tried = Try { in_flight, begun, latency: None };
         let pools = &call.session.worker.pools;
         let outgoing = self.outgoing.as_call();
-        match pools.lease(endpoint, &self.settings, &outgoing, self.outgoing.limits).await {
-            Ok(lease) => Ok((lease.send(&outgoing), tried)),
+        let lease = pools.lease(endpoint, &self.settings, &outgoing, self.outgoing.limits);
+        let mut lease = pin!(lease);
+        let mut waited = false;
+        let leased = poll_fn(|cx| {
+            let leased = lease.as_mut().poll(cx);
+            waited |= leased.is_pending();
+            leased
+        });
+        match leased.await {
+            Ok(lease) => {
+                // The clock is not read again for a call that found a connection.
+                let sent = if waited { Instant::now() } else { Instant::from_std(begun) };
+                Ok((lease.send(&outgoing), tried, sent))
+            }
             Err(error) => {
                 tried.finish(
                     connect_failure(error.kind).map_or(Outcome::Cancelled, Outcome::Failure),
@@ -339,21 +357,21 @@ impl Forward<'_> {
         }
     }
 
-    fn answered(&self, head: Head, exchange: Exchange, mut tried: Try) -> Answered {
+    fn answered(&self, head: Head, exchange: Exchange, mut tried: Try) -> Box<Answered> {
         tried.heard();
         let settings = Arc::clone(&self.settings);
-        Answered { head, exchange, tried, settings, deadline: self.outgoing.deadline }
+        let deadline = self.outgoing.deadline;
+        Box::new(Answered { head, exchange, tried, settings, deadline })
     }
 
     /// The first of the limits on the wait for a head: of the try, of the service, of the call.
-    fn limit(&self) -> Limit {
-        let now = Instant::now();
+    fn limit(&self, sent: Instant) -> Limit {
         let header = (self.settings.header_timeout, Fault::Timeout("header-timeout"));
         let (limit, fault) = match self.retries.per_try {
             Some(per_try) if per_try < header.0 => (per_try, Fault::Timeout("per-try-timeout")),
             _ => header,
         };
-        let at = now.checked_add(limit);
+        let at = sent.checked_add(limit);
         match self.outgoing.deadline {
             Some(deadline) if at.is_none_or(|at| deadline <= at) => {
                 Limit { at: Some(deadline), fault: Fault::Timeout("timeout"), retry: Retry::Never }
@@ -363,17 +381,17 @@ impl Forward<'_> {
     }
 
     /// When it is worth asking whether the instance is silent.
-    fn next_look(&self, endpoint: &Endpoint) -> Option<Instant> {
+    fn next_look(&self, endpoint: &Endpoint, now: Instant) -> Option<Instant> {
         let silence = self.settings.silence?;
-        let now = Coarse::now();
-        let from = self.service.silent_from(endpoint).map_or(silence, |from| from.since(now));
+        let coarse = Coarse::of(now.into_std());
+        let from = self.service.silent_from(endpoint).map_or(silence, |from| from.since(coarse));
         // A little later than the rule's own time, which is exclusive and in whole milliseconds.
-        Instant::now().checked_add(from + Duration::from_millis(2))
+        now.checked_add(from + Duration::from_millis(2))
     }
 
     /// Whether the call may be asked of two instances at once.
     fn may_hedge(&self) -> bool {
-        let safe = is_safe(&self.outgoing.method) || self.retries.idempotent;
+        let safe = is_safe(self.outgoing.method) || self.retries.idempotent;
         safe && self.outgoing.body == BodyKind::None
             && self.outgoing.upgrade.is_none()
             && self.retries.attempts > 0
@@ -383,7 +401,7 @@ impl Forward<'_> {
     /// Whether an instance may be asked again after one may have seen the call.
     fn may_repeat(&self, made: u32, body: &Body) -> bool {
         made < self.retries.attempts
-            && (self.retries.idempotent || is_idempotent(&self.outgoing.method))
+            && (self.retries.idempotent || is_idempotent(self.outgoing.method))
             && self.outgoing.upgrade.is_none()
             && body.can_repeat()
             && !self.is_late()
@@ -499,7 +517,7 @@ enum Raced {
 /// Waits for the first of two answers. One that fails leaves the other to be waited for.
 async fn race(
     first: &mut Exchange,
-    second: impl Future<Output = Result<Answered, Failed>>,
+    second: impl Future<Output = Result<Box<Answered>, Failed>>,
     limit: Option<Instant>,
 ) -> Raced {
     let mut second = pin!(second);
@@ -523,7 +541,7 @@ async fn race(
         }
         if !second_failed && let Poll::Ready(answer) = second.as_mut().poll(cx) {
             match answer {
-                Ok(answered) => return Poll::Ready(Raced::Second(Box::new(answered))),
+                Ok(answered) => return Poll::Ready(Raced::Second(answered)),
                 Err(_) => second_failed = true,
             }
         }

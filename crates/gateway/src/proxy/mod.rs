@@ -50,13 +50,16 @@ struct Plan {
 }
 
 /// Handles a call up to the head of its response.
-pub(crate) async fn handle(session: &Session, request: Request, client: &mut dyn Client) -> Reply {
+pub(crate) async fn handle(
+    session: &Session,
+    request: &mut Request,
+    client: &mut dyn Client,
+) -> Reply {
     let snapshot = session.worker.shared.snapshot.load_full();
-    let mut request = request;
-    let mut call = accept(session, &snapshot, &request);
-    match run(&snapshot, &mut call, &mut request, client).await {
+    let mut call = accept(session, &snapshot, request);
+    match run(&snapshot, &mut call, request, client).await {
         Ok(Next::Answered(answered, plan, body)) => {
-            respond::relay(call, &request, plan.route.as_deref(), answered, body)
+            respond::relay(call, request, plan.route.as_deref(), answered, body)
         }
         Ok(Next::Local(local)) => {
             call.status = Some(local.status);
@@ -74,7 +77,7 @@ pub(crate) fn refuse(session: &Session, fault: Fault) -> Local {
 
 /// What the phases led to.
 enum Next {
-    Answered(Box<Answered>, Plan, Body),
+    Answered(Box<Answered>, Box<Plan>, Body),
     Local(Local),
 }
 
@@ -84,25 +87,25 @@ async fn run(
     request: &mut Request,
     client: &mut dyn Client,
 ) -> Result<Next, Fault> {
-    let found = match route(snapshot, call, request)? {
+    let mut plan = match route(snapshot, call, request)? {
         Way::Forward(plan) => plan,
         Way::Local(local) => return Ok(Next::Local(local)),
     };
-    let mut plan = *found;
     limit(call, request, &mut plan)?;
     let retries = plan.route.as_ref().map_or(&snapshot.named.retries, |one| &one.config.retries);
-    let outgoing = prepare(snapshot, call, request, &plan);
     let max_body = plan.route.as_ref().and_then(|one| one.config.max_body);
     let mut body = Body::new(max_body, keep_limit(request, retries));
-    let answered =
-        forward::forward(call, &outgoing, &plan.service, retries, &mut body, client).await?;
+    let answered = {
+        let outgoing = prepare(snapshot, call, request, &plan);
+        forward::forward(call, &outgoing, &plan.service, retries, &mut body, client).await?
+    };
     if let (Some(key), true) = (&request.websocket_key, answered.head.is_switched())
         && let Err(fault) = key.check(answered.head.status, &answered.head.fields)
     {
         answered.tried.finish(cluster::Outcome::Failure(cluster::Failure::Malformed));
         return Err(fault);
     }
-    Ok(Next::Answered(Box::new(answered), plan, body))
+    Ok(Next::Answered(answered, plan, body))
 }
 
 /// `accept`: the call gets its ledger, its place in a trace and its client's address.
@@ -217,7 +220,12 @@ fn deadline(call: &Call, request: &Request, timeout: Option<Duration>) -> Option
 }
 
 /// The call as instances get it.
-fn prepare(snapshot: &Snapshot, call: &Call, request: &mut Request, plan: &Plan) -> Outgoing {
+fn prepare<'a>(
+    snapshot: &Snapshot,
+    call: &Call,
+    request: &'a mut Request,
+    plan: &'a Plan,
+) -> Outgoing<'a> {
     let session = &call.session;
     let upgrade = request.upgrade.then(|| request.fields.get(Known::Upgrade).map(<[u8]>::to_vec));
     let hash = hash_of(&plan.service.settings(), request, call);
@@ -234,25 +242,25 @@ fn prepare(snapshot: &Snapshot, call: &Call, request: &mut Request, plan: &Plan)
     call.mark(&mut request.fields);
     let (path_and_query, authority) = match &plan.route {
         Some(route) => {
-            let path = route.path_and_query(&plan.caught, &request.target).into_owned();
-            let authority = route.authority(&request.target).to_owned();
+            let path = route.path_and_query(&plan.caught, &request.target);
+            let authority = route.authority(&request.target);
             if let Some(rewrite) = route.rewrite() {
                 rewrite::edit(&rewrite.headers, &mut request.fields);
             }
             (path, authority)
         }
-        None => (request.target.path_and_query().to_owned(), authority.to_owned()),
+        None => (Cow::Borrowed(request.target.path_and_query()), authority),
     };
-    let authority = if authority.is_empty() { plan.service.name().to_string() } else { authority };
+    let authority = if authority.is_empty() { &**plan.service.name() } else { authority };
     if request.fields.get(Known::Host) != Some(authority.as_bytes()) {
         request.fields.set_known(Known::Host, authority.as_bytes());
     }
     Outgoing {
-        method: request.method.clone(),
+        method: &request.method,
         path_and_query,
         authority,
         scheme: session.scheme(),
-        fields: std::mem::take(&mut request.fields),
+        fields: &request.fields,
         body: request.body,
         upgrade: upgrade.flatten(),
         te_trailers: stripped.te_trailers,
