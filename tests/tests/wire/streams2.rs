@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use posthouse_tests::backend::Backend;
+use posthouse_tests::raw::Raw;
 use sha1::Digest as _;
 use tokio::sync::{Mutex, mpsc};
 
@@ -12,6 +13,7 @@ use crate::frame_rows::{GET, POST};
 use crate::frames::{
     ACK, DATA, END_STREAM, HEADERS, Link, SETTINGS, carries, data, frame, headers,
 };
+use crate::script::Script;
 use crate::table::house;
 
 #[tokio::test]
@@ -57,6 +59,53 @@ async fn websocket_over_http2_becomes_an_upgrade_over_http1() {
     link.send(&data(0, 1, "ping")).await;
     let answer = link.until(DATA, 1).await;
     assert_eq!(String::from_utf8_lossy(&answer.payload), "re: ping");
+}
+
+/// Nobody else could notice: the client over HTTP/2 never sees the key or the proof.
+#[tokio::test]
+async fn an_instance_that_has_not_read_the_key_gets_no_websocket() {
+    let script = Script::http1().await;
+    let house = house(script.address(), "http").await;
+    let ask = [
+        (":method", "CONNECT"),
+        (":protocol", "websocket"),
+        (":scheme", "http"),
+        (":authority", "a.test"),
+        (":path", "/chat"),
+        ("sec-websocket-version", "13"),
+    ];
+    for proof in ["", "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"] {
+        let head = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
+             Upgrade: websocket\r\n{proof}\r\nEVIL"
+        );
+        script.answer_with(head.as_bytes(), false);
+        let mut link = Link::begin(house.gateway()).await;
+        link.until(SETTINGS, 0).await;
+        link.send(&frame(SETTINGS, ACK, 0, &[])).await;
+        link.send(&headers(0, 1, &ask)).await;
+        assert_eq!(link.until(HEADERS, 1).await.status(), Some(502), "{proof:?}");
+    }
+}
+
+#[tokio::test]
+async fn websocket_over_http1_becomes_an_extended_connect() {
+    let script = Script::http2().await;
+    let house = house(script.address(), "h2c").await;
+    script.answer_with_frames(|stream| {
+        [headers(0, stream, &[(":status", "200")]), data(0, stream, "first")].concat()
+    });
+    let mut raw = Raw::open(house.gateway()).await;
+    raw.send(
+        "GET /chat HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    )
+    .await;
+    let head = raw.read_head().await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    // The example of RFC 6455 §1.3.
+    assert_eq!(header(&head, "sec-websocket-accept"), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    assert_eq!(raw.read_exact(5).await, b"first");
 }
 
 fn header(head: &str, name: &str) -> String {
