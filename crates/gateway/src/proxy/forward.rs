@@ -348,11 +348,7 @@ impl Forward<'_> {
                 tried.finish(
                     connect_failure(error.kind).map_or(Outcome::Cancelled, Outcome::Failure),
                 );
-                Err(Failed {
-                    fault: error.kind.into(),
-                    retry: Retry::Always,
-                    is_unconnected: true,
-                })
+                Err(Failed { fault: error.kind.into(), retry: Retry::Always, is_unconnected: true })
             }
         }
     }
