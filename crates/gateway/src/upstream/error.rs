@@ -62,8 +62,12 @@ impl ConnectErrorKind {
 }
 
 impl ConnectError {
-    pub(super) fn new(kind: ConnectErrorKind, address: SocketAddr, detail: impl ToString) -> Self {
-        Self { kind, address, detail: detail.to_string() }
+    pub(super) fn new(
+        kind: ConnectErrorKind,
+        address: SocketAddr,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self { kind, address, detail: detail.into() }
     }
 
     pub(super) fn of_io(address: SocketAddr, error: &io::Error) -> Self {
@@ -78,7 +82,7 @@ impl ConnectError {
             }
             _ => ConnectErrorKind::Unreachable,
         };
-        Self::new(kind, address, error)
+        Self::new(kind, address, error.to_string())
     }
 }
 

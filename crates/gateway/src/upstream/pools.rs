@@ -58,6 +58,7 @@ pub(super) struct Slot {
     protocol: Protocol,
     tls: Option<ServiceTls>,
     common: Rc<Common>,
+    #[expect(clippy::vec_box, reason = "a connection goes from call to call as one word")]
     idle: RefCell<Vec<Box<h1::Conn>>>,
     pub(super) shelf: h2::Shelf,
     limits: Cell<Limits>,
@@ -309,8 +310,7 @@ impl Slot {
         let tick = self.common.tick.get();
         let keep_alive = self.keep_alive.get();
         let is_wanted = self.is_wanted_elsewhere();
-        let is_kept =
-            |rested: u32| !is_wanted && TICK * tick.wrapping_sub(rested) <= keep_alive;
+        let is_kept = |rested: u32| !is_wanted && TICK * tick.wrapping_sub(rested) <= keep_alive;
         self.idle.borrow_mut().retain_mut(|conn| is_kept(conn.rested) && conn.is_quiet());
         self.shelf.sweep(is_kept);
     }

@@ -364,6 +364,9 @@ impl Exchange {
             }
             return Ok(Head { status, fields, body: BodyKind::None, switched: false });
         }
+        if status == StatusCode::REQUEST_TIMEOUT && !head.keep_alive && self.may_have_been_late() {
+            return Err(self.fail(ErrorKind::Closed, Retry::IfIdempotent));
+        }
         self.keep_alive = head.keep_alive;
         let body = match head.framing {
             Framing::None | Framing::Length(0) => BodyKind::None,
@@ -377,6 +380,12 @@ impl Exchange {
             self.finish();
         }
         Ok(Head { status, fields, body, switched: false })
+    }
+
+    /// Whether a farewell to an unused connection may have crossed the call on its way: some
+    /// instances say 408 when they close one. A call that cannot be repeated had the kernel asked.
+    fn may_have_been_late(&self) -> bool {
+        self.reused && self.informational == 0 && self.method.is_idempotent()
     }
 
     /// Whether a protocol that the instance switches to is one of those that were asked for.

@@ -108,9 +108,9 @@ impl Shelf {
 
     /// Closes what is unused for too long.
     pub(in crate::upstream) fn sweep(&self, is_kept: impl Fn(u32) -> bool) {
-        self.conns.borrow_mut().retain(|conn| {
-            conn.is_open() && (conn.active.get() > 0 || is_kept(conn.rested.get()))
-        });
+        self.conns
+            .borrow_mut()
+            .retain(|conn| conn.is_open() && (conn.active.get() > 0 || is_kept(conn.rested.get())));
     }
 
     /// Takes no more calls onto these connections; they close when their calls have ended.
@@ -165,8 +165,7 @@ fn open(
 ) -> impl FnOnce(cluster::Connection) -> Pin<Box<dyn Future<Output = ()>>> {
     move |counted| {
         Box::pin(async move {
-            let opened =
-                connect::within(limit, slot.endpoint.address, shake_hands(&slot)).await;
+            let opened = connect::within(limit, slot.endpoint.address, shake_hands(&slot)).await;
             let (outcome, connection) = match opened {
                 Ok((send, connection)) => (Ok(()), Some((send, connection))),
                 Err(error) => (Err(error), None),
@@ -214,8 +213,7 @@ async fn shake_hands(slot: &Slot) -> Result<Opened, ConnectError> {
         ConnectError::new(ConnectErrorKind::Protocol, address, format!("no HTTP/2: {error}"))
     };
     let settings = slot.tls_settings();
-    let stream =
-        connect::open(&slot.endpoint, settings.as_ref(), Alpn::H2, slot.tls()).await?;
+    let stream = connect::open(&slot.endpoint, settings.as_ref(), Alpn::H2, slot.tls()).await?;
     stream.watch();
     let head = u32::try_from(slot.limits().head()).unwrap_or(u32::MAX);
     let (send, mut connection) = h2::client::Builder::new()

@@ -22,7 +22,9 @@ async fn uploaded(ask: &Ask, mut source: impl Source) -> (Option<ExchangeError>,
             if read == 0 {
                 return String::from_utf8(all).unwrap();
             }
-            if all.ends_with(b"end") || all.ends_with(b"0\r\n\r\n") || all.ends_with(b"\r\nT: v\r\n\r\n")
+            if all.ends_with(b"end")
+                || all.ends_with(b"0\r\n\r\n")
+                || all.ends_with(b"\r\nT: v\r\n\r\n")
             {
                 peer.say(OK).await;
             }
@@ -37,7 +39,7 @@ fn a_body_of_known_length_is_sent_as_it_is() {
         let ask = Ask::post(BodyKind::Length(7)).field("Content-Length", "7");
         let (error, request) = uploaded(&ask, Pieces::of(&["this", "end"])).await;
         assert!(error.is_none());
-        let head = "POST / HTTP/1.1\r\nhost: users\r\nContent-Length: 7\r\n\r\n";
+        let head = "POST / HTTP/1.1\r\nHost: users\r\nContent-Length: 7\r\n\r\n";
         assert_eq!(request, format!("{head}thisend"));
     });
 }
@@ -185,8 +187,7 @@ fn a_response_is_read_although_the_instance_takes_no_more() {
     const LEN: usize = 10 << 20;
     run(async {
         let stage = Stage::new(Protocol::Http).await;
-        let (mut exchange, mut peer) =
-            stage.begin(&Ask::post(BodyKind::Length(LEN as u64))).await;
+        let (mut exchange, mut peer) = stage.begin(&Ask::post(BodyKind::Length(LEN as u64))).await;
         let response = "HTTP/1.1 503 Busy\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbusy";
         let (answer, ()) = tokio::join!(answer(&mut exchange, Never), async {
             peer.request().await;
@@ -225,8 +226,7 @@ fn the_upload_moves_while_the_response_is_left_alone() {
     const LEN: usize = 10 << 20;
     run(async {
         let stage = Stage::new(Protocol::Http).await;
-        let (mut exchange, mut peer) =
-            stage.begin(&Ask::post(BodyKind::Length(LEN as u64))).await;
+        let (mut exchange, mut peer) = stage.begin(&Ask::post(BodyKind::Length(LEN as u64))).await;
         let mut source = Zeros(LEN);
         let client = async {
             let head = head(&mut exchange, &mut source).await.unwrap();

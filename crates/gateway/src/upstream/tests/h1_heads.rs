@@ -17,7 +17,7 @@ fn a_request_is_written_as_it_is() {
             peer.say(OK).await;
             request
         });
-        assert_eq!(request, "GET /a?b=c HTTP/1.1\r\nhost: users\r\nX-Thing: 1\r\n\r\n");
+        assert_eq!(request, "GET /a?b=c HTTP/1.1\r\nHost: users\r\nX-Thing: 1\r\n\r\n");
         let answer = answer.unwrap();
         assert_eq!((answer.status(), answer.text()), (200, "ok"));
         assert_eq!(answer.head.body, BodyKind::Length(2));

@@ -13,7 +13,7 @@ type Serving = Connection<TcpStream, Bytes>;
 type Asked = (Request<RecvStream>, SendResponse<Bytes>);
 
 async fn serve(stage: &Stage) -> Serving {
-    serve_with(stage, &mut h2::server::Builder::new()).await
+    serve_with(stage, &h2::server::Builder::new()).await
 }
 
 async fn serve_with(stage: &Stage, builder: &h2::server::Builder) -> Serving {
@@ -34,7 +34,11 @@ fn ok() -> Response<()> {
 }
 
 /// One call, and what the instance does with it.
-async fn call<F, Fut>(ask: &Ask, mut source: impl Source, script: F) -> Result<Answer, ExchangeError>
+async fn call<F, Fut>(
+    ask: &Ask,
+    mut source: impl Source,
+    script: F,
+) -> Result<Answer, ExchangeError>
 where
     F: FnOnce(Request<RecvStream>, SendResponse<Bytes>) -> Fut,
     Fut: Future<Output = ()> + 'static,
@@ -129,10 +133,13 @@ fn a_body_that_is_too_short_resets_the_stream() {
         let ask = Ask::post(BodyKind::Length(10));
         let answer = call(&ask, Pieces::of(&["short"]), |request, _respond| async move {
             let mut body = request.into_body();
-            let mut failed = false;
-            while let Some(data) = body.data().await {
-                failed = data.is_err();
-            }
+            let failed = loop {
+                match body.data().await {
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) => break true,
+                    None => break false,
+                }
+            };
             assert!(failed, "the body must not look whole");
         });
         let error = answer.await.unwrap_err();
@@ -171,7 +178,6 @@ fn an_early_response_ends_the_upload() {
         let answer = call(&ask, Zeros(64 << 20), |request, mut respond| async move {
             let response = Response::builder().status(413).body(()).unwrap();
             put(&mut respond.send_response(response, false).unwrap(), "too big", true);
-            respond.send_reset(h2::Reason::NO_ERROR);
             drop(request);
         });
         let answer = answer.await.unwrap();

@@ -101,6 +101,28 @@ fn a_whole_answer() {
     });
 }
 
+/// How an instance says that it needs no more of the request (RFC 9113 §8.1).
+#[test]
+fn a_whole_answer_outlives_the_reset_after_it() {
+    run(async {
+        let stage = Stage::new(Protocol::H2c).await;
+        let client = async {
+            let mut exchange = stage.send(&Ask::post(BodyKind::Unknown)).await;
+            answer(&mut exchange, Zeros(64 << 20)).await.unwrap()
+        };
+        let server = async {
+            let mut peer = stage.accept().await;
+            peer.begin_h2().await;
+            peer.requests(1).await;
+            let answer = [head_of(1, &[], 0), frame_of(DATA, END_STREAM, 1, b"no"), reset(1, 0)];
+            peer.say(answer.concat()).await;
+            peer
+        };
+        let (answer, _peer) = tokio::join!(client, server);
+        assert_eq!(answer.text(), "no");
+    });
+}
+
 #[test]
 fn a_refused_stream_may_always_be_repeated() {
     run(async {
@@ -122,8 +144,7 @@ fn a_stream_that_was_reset_may_have_been_acted_upon() {
 fn a_response_that_was_reset_is_not_repeated() {
     run(async {
         for code in [0, 2, 7, 8] {
-            let frames =
-                vec![head_of(1, &[], 0), frame_of(DATA, 0, 1, b"part"), reset(1, code)];
+            let frames = vec![head_of(1, &[], 0), frame_of(DATA, 0, 1, b"part"), reset(1, code)];
             let error = answered_with(frames).await.expect_err("a part must not pass for a whole");
             assert_eq!(error.retry, Retry::Never, "{code}");
         }
@@ -141,11 +162,8 @@ fn a_stream_above_the_last_one_may_always_be_repeated() {
 #[test]
 fn streams_up_to_the_last_one_are_answered() {
     run(async {
-        let frames = vec![
-            go_away(1, 0),
-            head_of(1, &[], 0),
-            frame_of(DATA, END_STREAM, 1, b"still here"),
-        ];
+        let frames =
+            vec![go_away(1, 0), head_of(1, &[], 0), frame_of(DATA, END_STREAM, 1, b"still here")];
         assert_eq!(answered_with(frames).await.unwrap().text(), "still here");
     });
 }
@@ -192,14 +210,10 @@ fn calls_after_go_away_get_another_connection() {
 #[test]
 fn a_length_is_held_to() {
     run(async {
-        let short = vec![
-            head_of(1, &content_length("10"), 0),
-            frame_of(DATA, END_STREAM, 1, b"short"),
-        ];
-        let long = vec![
-            head_of(1, &content_length("2"), 0),
-            frame_of(DATA, END_STREAM, 1, b"longer"),
-        ];
+        let short =
+            vec![head_of(1, &content_length("10"), 0), frame_of(DATA, END_STREAM, 1, b"short")];
+        let long =
+            vec![head_of(1, &content_length("2"), 0), frame_of(DATA, END_STREAM, 1, b"longer")];
         let none = vec![head_of(1, &content_length("2"), END_STREAM)];
         let doubled = vec![
             head_of(1, &[content_length("2"), content_length("3")].concat(), 0),

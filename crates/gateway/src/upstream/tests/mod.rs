@@ -299,10 +299,7 @@ fn trailers(name: &str, value: &str) -> Frame {
     Frame::Trailers(Box::new(fields))
 }
 
-async fn head(
-    exchange: &mut Exchange,
-    mut source: impl Source,
-) -> Result<Head, ExchangeError> {
+async fn head(exchange: &mut Exchange, mut source: impl Source) -> Result<Head, ExchangeError> {
     poll_fn(|cx| exchange.poll_head(cx, &mut source)).await
 }
 
@@ -341,10 +338,7 @@ impl Answer {
 }
 
 /// Waits for the final head and all that follows it.
-async fn answer(
-    exchange: &mut Exchange,
-    mut source: impl Source,
-) -> Result<Answer, ExchangeError> {
+async fn answer(exchange: &mut Exchange, mut source: impl Source) -> Result<Answer, ExchangeError> {
     let head = loop {
         let head = head(exchange, &mut source).await?;
         if !head.is_informational() {

@@ -38,9 +38,17 @@ fn a_connection_is_used_again() {
 fn a_connection_that_the_instance_ends_is_not() {
     run(async {
         assert!(is_reused_after(OK).await);
-        assert!(is_reused_after("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n").await);
+        assert!(
+            is_reused_after(
+                "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n"
+            )
+            .await
+        );
         assert!(!is_reused_after("HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n").await);
-        assert!(!is_reused_after("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").await);
+        assert!(
+            !is_reused_after("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+                .await
+        );
     });
 }
 
@@ -83,6 +91,25 @@ fn a_get_on_a_connection_that_was_just_closed_may_be_repeated() {
         assert!(error.reused);
         assert_ne!(error.retry, Retry::Never);
         assert!(!stage.lease(&Ask::get("/")).await.unwrap().is_reused());
+    });
+}
+
+/// Some instances say goodbye to a connection that was unused for too long.
+#[test]
+fn a_farewell_is_no_answer() {
+    const FAREWELL: &str =
+        "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    run(async {
+        let stage = Stage::new(Protocol::Http).await;
+        let mut peer = stage.warm_up().await;
+        let mut exchange = stage.send(&Ask::get("/")).await;
+        let (error, ()) = tokio::join!(head(&mut exchange, Empty), peer.say(FAREWELL));
+        let error = error.unwrap_err();
+        assert_eq!((error.kind, error.retry), (ErrorKind::Closed, Retry::IfIdempotent));
+        assert!(error.reused);
+
+        let answer = answered_with(FAREWELL).await.unwrap();
+        assert_eq!(answer.status(), 408, "on a new connection it is meant");
     });
 }
 
