@@ -1,12 +1,13 @@
 //! HTTP/1 beyond one request and one answer: interim responses, `Expect`, HEAD, trailers,
 //! WebSocket, events as they happen, and clients that are slow.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use http_body_util::BodyExt as _;
-use posthouse_tests::House;
 use posthouse_tests::backend::{Backend, whole};
 use posthouse_tests::raw::{Raw, status_of};
+use posthouse_tests::{House, eventually, free_port};
 use tokio::sync::mpsc;
 
 use crate::table::{house, one_exchange};
@@ -266,4 +267,22 @@ async fn a_client_that_never_ends_its_header_is_told_or_cut_off() {
     let (answer, _) = raw.read_to_end().await;
     assert!(answer.is_empty() || status_of(&answer) == Some(408), "{answer:?}");
     assert_eq!(backend.requests(), 0);
+}
+
+/// Where there is no other instance, the same one refuses again: a burst of tries helps nobody.
+#[tokio::test]
+async fn a_lone_instance_that_refuses_is_tried_once() {
+    let nobody = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let house = house(nobody, "http").await;
+    let mut raw = Raw::open(house.gateway()).await;
+    raw.send("GET /alone HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+    let (head, _) = raw.read_response().await;
+    assert_eq!(status_of(head.as_bytes()), Some(502), "{head}");
+    let line = eventually("the call to be logged", || async {
+        let log = house.log();
+        let line = log.lines().find(|line| line.contains("/alone")).map(str::to_owned);
+        line.ok_or(log)
+    })
+    .await;
+    assert!(line.contains(" tries=1 "), "{line}");
 }
