@@ -82,12 +82,15 @@ fn lower_hex(digits: &[u8]) -> Option<u128> {
     })
 }
 
-/// Fills `out` with the low hexadecimal digits of `value`, most significant first.
+/// Fills `out`, of at most 32 bytes and an even number of them, with the low hexadecimal digits of
+/// `value`, most significant first.
 pub fn write_hex(out: &mut [u8], value: u128) {
-    let mut rest = value;
-    for slot in out.iter_mut().rev() {
-        *slot = b"0123456789abcdef"[(rest & 0xf) as usize];
-        rest >>= 4;
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let bytes = value.to_be_bytes();
+    let from = bytes.len().saturating_sub(out.len() / 2);
+    for (pair, byte) in out.chunks_exact_mut(2).zip(&bytes[from..]) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 0xf)];
     }
 }
 
