@@ -31,6 +31,8 @@ const DRAIN_LOOK: Duration = Duration::from_millis(20);
 pub struct Gateway {
     shared: Arc<Shared>,
     tasks: Tasks,
+    /// Towards instances: authorities' files are read again with each configuration.
+    tls: Arc<UpstreamTls>,
     state: Arc<Mutex<State>>,
 }
 
@@ -81,7 +83,7 @@ impl Gateway {
             followers: tasks.child(),
             threads,
         };
-        let gateway = Self { shared, tasks, state: Arc::new(Mutex::new(state)) };
+        let gateway = Self { shared, tasks, tls, state: Arc::new(Mutex::new(state)) };
         gateway.follow();
         gateway.accept_from(opened);
         gateway.watch_certificates();
@@ -101,6 +103,7 @@ impl Gateway {
         let (kept, gone): (Vec<_>, Vec<_>) =
             state.doors.drain(..).partition(|door| config.listeners.contains(&door.config));
         state.doors = kept;
+        self.tls.forget();
         self.shared.directory.configure(config.services.values());
         self.shared.snapshot.store(Arc::new(snapshot(&config, &self.shared.directory)));
         for door in gone {

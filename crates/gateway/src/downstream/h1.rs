@@ -239,6 +239,7 @@ impl Connection {
         let chunked = !relay.length.is_known() && version == Version::Http11;
         let mut ended = false;
         let mut last_progress: Option<Instant> = None;
+        let mut progress = relay.progress();
         poll_fn(|cx| {
             loop {
                 let mut moved = false;
@@ -262,6 +263,7 @@ impl Connection {
                     }
                     moved = true;
                 }
+                let waiting = self.waiting();
                 match self.poll_write_out(cx) {
                     Poll::Ready(Err(_)) => return Poll::Ready(Err(Fault::ClientGone)),
                     Poll::Ready(Ok(())) if ended => return Poll::Ready(Ok(())),
@@ -269,8 +271,13 @@ impl Connection {
                         last_progress = None;
                         continue;
                     }
-                    _ if moved => last_progress = None,
-                    _ => {}
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Pending if !ended => relay.poll_upload(cx, self),
+                    Poll::Pending => {}
+                }
+                if moved || self.waiting() != waiting || relay.progress() != progress {
+                    progress = relay.progress();
+                    last_progress = None;
                 }
                 let since = *last_progress.get_or_insert_with(Instant::now);
                 let (deadline, fault) = if self.waiting() > 0 {

@@ -1,7 +1,7 @@
 //! Bytes both ways, after a connection stopped being HTTP (RFC 9110 §7.8) or never was.
 
 use std::future::{Future as _, poll_fn};
-use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
+use std::hash::BuildHasher as _;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -141,7 +141,5 @@ impl Direction {
 
 /// A hash of a client's address, the same on every node and after every restart.
 pub(crate) fn hash_address(address: IpAddr) -> u64 {
-    let mut hasher = foldhash::quality::FixedState::default().build_hasher();
-    address.hash(&mut hasher);
-    hasher.finish()
+    foldhash::quality::FixedState::default().hash_one(address)
 }

@@ -238,6 +238,7 @@ impl Forward<'_> {
                     return Err(failed);
                 }
                 Awaited::Late => {
+                    exchange.condemn();
                     tried.finish(Outcome::Failure(Failure::Timeout));
                     return Err(Failed::on_connection(limit.fault, limit.retry));
                 }
@@ -270,6 +271,7 @@ impl Forward<'_> {
                 Err(failed)
             }
             Awaited::Late | Awaited::Look => {
+                exchange.condemn();
                 tried.finish(Outcome::Failure(Failure::Timeout));
                 Err(Failed::on_connection(limit.fault, limit.retry))
             }

@@ -93,6 +93,20 @@ impl Relay {
         Poll::Ready(Some(Ok(frame)))
     }
 
+    /// Moves what is left of the request's body while the client takes nothing of the response: some
+    /// clients read nothing before they have sent everything.
+    pub(crate) fn poll_upload(&mut self, cx: &mut Context<'_>, source: &mut dyn Source) {
+        if let Some(exchange) = &mut self.exchange {
+            // What fails here shows when the response is polled next.
+            let _moved = exchange.poll_upload(cx, &mut self.body.over(source));
+        }
+    }
+
+    /// Bytes moved to and from the instance so far: while they grow, the call is not idle.
+    pub(crate) fn progress(&self) -> u64 {
+        self.exchange.as_ref().map_or(0, Exchange::progress)
+    }
+
     /// Until when something must move, and what it means when nothing did. `since` is when
     /// something last moved.
     pub(crate) fn deadline(

@@ -131,6 +131,7 @@ fn chunks_taken() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn chunks_refused() {
     for (input, reason) in [
         ("\r\n", "chunk-size"),
