@@ -30,7 +30,7 @@ const TICK: Duration = Duration::from_millis(250);
 /// How often a call that waits for a connection looks whether another thread has closed one.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// The connections of one thread to all instances. Used within a `LocalSet` only.
+/// The connections of one thread to all instances. Used on the runtime of its thread only.
 #[derive(Debug)]
 pub struct Pools {
     table: Rc<Table>,

@@ -14,9 +14,9 @@ use crate::config::model::{
 };
 use crate::config::raw;
 
-/// The longest name of a route, in bytes: it stands in every metric.
+/// The total time of a call whose route gives none.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// The longest name of a route in bytes.
+/// The longest name of a route, in bytes: it stands in every metric.
 const LONGEST_NAME: usize = 200;
 /// The largest part of a request body that may be kept for retries.
 const LARGEST_BUFFER: usize = 16 << 20;
