@@ -14,17 +14,19 @@ const MAX_LINES: usize = 800;
 
 /// Every pillar and what all stand on, each with the crates of ours that it may use. The server
 /// wires them all; what is missing here may use none.
-const ALLOWED: [(&str, &[&str]); 6] = [
+const ALLOWED: [(&str, &[&str]); 7] = [
     ("posthouse-base", &[]),
     ("posthouse-probe", &["posthouse-base"]),
+    ("posthouse-journal", &["posthouse-base"]),
     ("posthouse-gateway", &["posthouse-base", "posthouse-probe"]),
-    ("posthouse-registry", &["posthouse-base", "posthouse-probe"]),
+    ("posthouse-registry", &["posthouse-base", "posthouse-probe", "posthouse-journal"]),
     ("posthouse-telemetry", &["posthouse-base"]),
     (
         "posthouse",
         &[
             "posthouse-base",
             "posthouse-probe",
+            "posthouse-journal",
             "posthouse-gateway",
             "posthouse-registry",
             "posthouse-telemetry",
