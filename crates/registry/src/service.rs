@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::follow::{Endpoint, Follower, Followers};
 use crate::metrics::Metrics;
 use crate::runner::Runners;
-use crate::state::{Command, Effect, Index, Node, Refusal, State, Topic};
+use crate::state::{Command, Effect, Index, Node, Refusal, Reply, State, Topic};
 use crate::watch::Watchers;
 
 /// How many waiting commands are carried out before their effects are.
@@ -42,7 +42,7 @@ pub(crate) struct Shared {
 struct Request {
     command: Command,
     /// Absent when nobody waits for the answer.
-    reply: Option<oneshot::Sender<Result<(), Refusal>>>,
+    reply: Option<oneshot::Sender<Result<Reply, Refusal>>>,
 }
 
 impl Handle {
@@ -74,7 +74,7 @@ impl Handle {
     ///
     /// # Errors
     /// When it is refused, and when the registry is shutting down.
-    pub async fn command(&self, command: Command) -> Result<(), Error> {
+    pub async fn command(&self, command: Command) -> Result<Reply, Error> {
         let (reply, answer) = oneshot::channel();
         let request = Request { command, reply: Some(reply) };
         self.commands.send(request).await.map_err(|_closed| Error::Stopped)?;
@@ -173,6 +173,7 @@ impl Service {
             let answer = outcome.map(|outcome| {
                 outcome.events.iter().for_each(|event| shared.metrics.happened(event));
                 effects.extend(outcome.effects);
+                outcome.reply
             });
             replies.extend(reply.map(|reply| (reply, answer)));
         }

@@ -204,7 +204,7 @@ pub(crate) async fn deregister(State(app): State<App>, ask: Ask, body: Body) -> 
         Err(Error::Refused(
             Refusal::UnknownNode(_) | Refusal::UnknownInstance(_) | Refusal::UnknownCheck(_),
         ))
-        | Ok(()) => Ok(reply::json(&ask, &true)),
+        | Ok(_) => Ok(reply::json(&ask, &true)),
         Err(error) => Err(error.into()),
     }
 }

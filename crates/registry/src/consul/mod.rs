@@ -35,7 +35,7 @@ use self::reply::Fault;
 use crate::config::Config;
 use crate::error::Error;
 use crate::service::{Handle, Shared};
-use crate::state::{self, Command, Node, NodeName, Stored};
+use crate::state::{self, Command, Node, NodeName, Reply, Stored};
 
 pub(crate) use self::server::serve;
 
@@ -68,7 +68,7 @@ impl App {
         self.handle.state()
     }
 
-    async fn command(&self, command: Command) -> Result<(), Error> {
+    async fn command(&self, command: Command) -> Result<Reply, Error> {
         self.handle.command(command).await
     }
 

@@ -272,6 +272,16 @@ pub struct Outcome {
     pub events: Vec<Event>,
     /// What must be done about it.
     pub effects: Vec<Effect>,
+    /// What whoever asked is told.
+    pub reply: Reply,
+}
+
+/// What whoever asked is told of a command that was carried out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Reply {
+    /// That it is done.
+    #[default]
+    Done,
 }
 
 /// Why a command was refused. Nothing has changed then.

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use posthouse_base::time::Timestamp;
 
 pub use command::{
-    Cause, Command, Effect, Event, NewCheck, NodeRef, Outcome, Refusal, Registration, Topic,
+    Cause, Command, Effect, Event, NewCheck, NodeRef, Outcome, Refusal, Registration, Reply, Topic,
 };
 pub use judge::Judge;
 pub use model::{
@@ -156,7 +156,7 @@ impl State {
     pub fn handle(&mut self, command: Command, now: Timestamp) -> Result<Outcome, Refusal> {
         let events = self.decide(command, now)?;
         let effects = self.apply(&events);
-        Ok(Outcome { events, effects })
+        Ok(Outcome { events, effects, reply: Reply::Done })
     }
 
     /// When the next [`Command::Tick`] has something to do.
