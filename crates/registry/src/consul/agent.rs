@@ -18,8 +18,8 @@ use super::reply::{self, Answer, Fault};
 use super::wire;
 use crate::runner::cut;
 use crate::state::{
-    Cause, CheckKind, CheckView, Command, InstanceView, NodeRef, Registration, ServiceName, Status,
-    Topic,
+    Cause, CheckKind, CheckView, Command, InstanceView, NodeRef, Registration, ServiceName,
+    State as Registry, Status, Topic,
 };
 
 /// The version of Consul whose interface this is like. Clients decide by it what they may send.
@@ -139,7 +139,9 @@ pub(crate) async fn services(State(app): State<App>, ask: Ask) -> Answer {
     let datacenter = &app.config().datacenter;
     let sample = wire::sample();
     let selection = ask.filter(wire::agent_service(&sample.instance.value, datacenter))?;
-    let node = app.state().node(&app.own_name());
+    let node = app.own_name();
+    let topic = Topic::Node(node.clone());
+    let (node, _) = app.read_topic(&topic, |state| state.node(&node)).await?;
     let instances = node.map(|node| node.instances).unwrap_or_default();
     let services: BTreeMap<_, _> = instances
         .iter()
@@ -151,16 +153,19 @@ pub(crate) async fn services(State(app): State<App>, ask: Ask) -> Answer {
 
 /// One instance. `?hash=` waits until it is another than the one with that hash.
 pub(crate) async fn service(State(app): State<App>, Path(id): Path<String>, ask: Ask) -> Answer {
-    let (view, mut hash) = hashed(&app, &id)?;
+    let (view, mut hash) = hashed(&app, &id).await?;
     let known = ask.get("hash").filter(|hash| !hash.is_empty());
     let mut view = view;
     if let Some(known) = known
         && known == hash
     {
         let topic = Topic::Service(view.instance.value.service.clone());
-        let moved = || hashed(&app, &id).map_or(true, |(_, hash)| hash != known);
+        let moved = |state: &Registry| {
+            let view = state.instance(state.own_node(), &id.as_str().into());
+            view.is_none_or(|view| hash_of(&app, &view) != known)
+        };
         ask.wait_until(&app, &topic, moved).await?;
-        (view, hash) = hashed(&app, &id)?;
+        (view, hash) = hashed(&app, &id).await?;
     }
     let mut service = agent_service_value(&app, &view);
     service["ContentHash"] = Value::from(hash.as_str());
@@ -176,18 +181,34 @@ fn agent_service_value(app: &App, view: &InstanceView) -> Value {
     serde_json::to_value(service).unwrap_or(Value::Null)
 }
 
-fn hashed(app: &App, id: &str) -> Result<(InstanceView, String), Fault> {
-    let view = app.state().instance(&app.own_name(), &id.into());
+async fn hashed(app: &App, id: &str) -> Result<(InstanceView, String), Fault> {
+    let view = own_instance(app, id).await?;
     let view = view.ok_or_else(|| Fault::not_found(format!("unknown service ID: {id}")))?;
-    // Fixed keys: the hash is the same in every run of this version.
+    let hash = hash_of(app, &view);
+    Ok((view, hash))
+}
+
+/// Changes with anything that is shown of an instance, and is the same in every run of this version.
+fn hash_of(app: &App, view: &InstanceView) -> String {
     let mut hasher = foldhash::quality::FixedState::default().build_hasher();
-    hasher.write(agent_service_value(app, &view).to_string().as_bytes());
-    Ok((view, format!("{:016x}", hasher.finish())))
+    hasher.write(agent_service_value(app, view).to_string().as_bytes());
+    format!("{:016x}", hasher.finish())
+}
+
+/// The instance on the registry's own node, if it is there.
+async fn own_instance(app: &App, id: &str) -> Result<Option<InstanceView>, Fault> {
+    let node = app.own_name();
+    let topic = Topic::Node(node.clone());
+    let (view, _) = app.read_topic(&topic, |state| state.instance(&node, &id.into())).await?;
+    Ok(view)
 }
 
 pub(crate) async fn checks(State(app): State<App>, ask: Ask) -> Answer {
     let selection = ask.filter(wire::check(&wire::sample_check()))?;
-    let views: Vec<_> = app.state().checks_on(&app.own_name()).collect();
+    let node = app.own_name();
+    let topic = Topic::Node(node.clone());
+    let gather = |state: &Registry| state.checks_on(&node).collect::<Vec<_>>();
+    let (views, _) = app.read_topic(&topic, gather).await?;
     // The agent shows what was registered with it, not what its membership adds in the catalog.
     let own = |view: &&CheckView| view.check.value.definition.kind != CheckKind::Membership;
     let checks: BTreeMap<_, _> = views
@@ -265,7 +286,7 @@ pub(crate) async fn health_by_id(
     Path(id): Path<String>,
     ask: Ask,
 ) -> Answer {
-    let view = app.state().instance(&app.own_name(), &id.as_str().into());
+    let view = own_instance(&app, &id).await?;
     let view = view.ok_or_else(|| Fault::not_found(format!("ServiceId {id} not found")))?;
     let status = wire::aggregated_status(&view);
     Ok(health_answer(&ask, status, &wire::agent_health(&view, &app.config().datacenter)))
@@ -277,7 +298,9 @@ pub(crate) async fn health_by_name(
     ask: Ask,
 ) -> Answer {
     let own = app.own_name();
-    let mut views: Vec<_> = app.state().instances(&ServiceName::from(name.as_str())).collect();
+    let service = ServiceName::from(name.as_str());
+    let gather = |state: &Registry| state.instances(&service).collect::<Vec<_>>();
+    let (mut views, _) = app.read_topic(&Topic::Service(service.clone()), gather).await?;
     views.retain(|view| view.node.value.name == own);
     let worst = views.iter().map(wire::aggregated_status).max_by_key(|status| severity(status));
     let worst = worst.ok_or_else(|| Fault::not_found(format!("ServiceName {name} Not Found")))?;

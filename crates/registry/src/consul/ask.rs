@@ -13,7 +13,7 @@ use super::duration;
 use super::filter::Filter;
 use super::reply::Fault;
 use crate::metrics::Waited;
-use crate::state::{Index, InstanceView, Node, Topic};
+use crate::state::{Index, InstanceView, Node, State as Registry, Topic};
 
 /// How long a blocking read waits when it does not say.
 const DEFAULT_WAIT: Duration = Duration::from_secs(5 * 60);
@@ -116,8 +116,7 @@ impl Ask {
     /// registry shuts down.
     pub(crate) async fn wait(&self, app: &App, topic: &Topic) -> Result<(), Fault> {
         if let Some(after) = self.after {
-            let moved = || {
-                let state = app.state();
+            let moved = |state: &Registry| {
                 // An index from the future is from another life of the registry: what its owner
                 // knows is no good, so it is told at once.
                 state.index_of(topic) > after || after > state.index()
@@ -127,14 +126,16 @@ impl Ask {
         Ok(())
     }
 
-    /// Waits until `moved` holds, which is looked at whenever `topic` changes.
+    /// Waits until `moved` holds, which is looked at whenever `topic` changes. What it looks at need
+    /// not be durable yet; what is read and answered afterwards is.
     pub(crate) async fn wait_until(
         &self,
         app: &App,
         topic: &Topic,
-        moved: impl Fn() -> bool,
+        moved: impl Fn(&Registry) -> bool,
     ) -> Result<(), Fault> {
         let metrics = &app.shared().metrics;
+        let moved = || moved(&app.state());
         if moved() {
             metrics.waited(Waited::Behind);
             return Ok(());

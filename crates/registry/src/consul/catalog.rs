@@ -16,7 +16,7 @@ use super::wire;
 use crate::error::Error;
 use crate::state::{
     Cause, Command, InstanceView, Node, NodeName, NodeRef, Refusal, Registration, ServiceName,
-    Topic,
+    State as Registry, Topic,
 };
 
 pub(crate) async fn datacenters(State(app): State<App>, ask: Ask) -> Response {
@@ -27,22 +27,21 @@ pub(crate) async fn services(State(app): State<App>, ask: Ask) -> Answer {
     let datacenter = &app.config().datacenter;
     let selection = ask.filter(wire::catalog_service(&wire::sample(), datacenter))?;
     ask.wait(&app, &Topic::Services).await?;
-    let state = app.state();
-    let index = state.index_of(&Topic::Services);
-    let mut services: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-    for name in state.services() {
-        let wanted = |view: &InstanceView| {
-            ask.wants_node(&view.node.value)
-                && selection.selects(&wire::catalog_service(view, datacenter))
-        };
-        let mut tags: Option<BTreeSet<_>> = None;
-        for view in state.instances_bare(name).filter(wanted) {
-            tags.get_or_insert_default().extend(view.instance.value.tags.iter().cloned());
+    let wanted = |view: &InstanceView| {
+        ask.wants_node(&view.node.value)
+            && selection.selects(&wire::catalog_service(view, datacenter))
+    };
+    let gather = |state: &Registry| {
+        let mut services: BTreeMap<_, BTreeSet<String>> = BTreeMap::new();
+        for name in state.services() {
+            for view in state.instances_bare(name).filter(wanted) {
+                let tags = services.entry(name.to_shared()).or_default();
+                tags.extend(view.instance.value.tags.iter().cloned());
+            }
         }
-        if let Some(tags) = tags {
-            services.insert(name.as_str(), tags);
-        }
-    }
+        services
+    };
+    let (services, index) = app.read_topic(&Topic::Services, gather).await?;
     Ok(reply::indexed(&ask, index, &services))
 }
 
@@ -52,10 +51,8 @@ pub(crate) async fn service(State(app): State<App>, Path(name): Path<String>, as
     let name = ServiceName::from(name);
     let topic = Topic::Service(name.clone());
     ask.wait(&app, &topic).await?;
-    let (index, views) = {
-        let state = app.state();
-        (state.index_of(&topic), state.instances_bare(&name).collect::<Vec<_>>())
-    };
+    let gather = |state: &Registry| state.instances_bare(&name).collect::<Vec<_>>();
+    let (views, index) = app.read_topic(&topic, gather).await?;
     let list: Vec<_> = views
         .iter()
         .filter(|view| ask.wants(view))
@@ -69,10 +66,8 @@ pub(crate) async fn nodes(State(app): State<App>, ask: Ask) -> Answer {
     let datacenter = &app.config().datacenter;
     let selection = ask.filter(wire::node(&wire::sample().node, datacenter))?;
     ask.wait(&app, &Topic::Nodes).await?;
-    let (index, nodes) = {
-        let state = app.state();
-        (state.index_of(&Topic::Nodes), state.nodes().cloned().collect::<Vec<_>>())
-    };
+    let gather = |state: &Registry| state.nodes().cloned().collect::<Vec<_>>();
+    let (nodes, index) = app.read_topic(&Topic::Nodes, gather).await?;
     let list: Vec<_> = nodes
         .iter()
         .filter(|node| ask.wants_node(&node.value))
@@ -122,10 +117,7 @@ async fn node_with<S: Serialize>(
     let name = NodeName::from(name);
     let topic = Topic::Node(name.clone());
     ask.wait(app, &topic).await?;
-    let (index, view) = {
-        let state = app.state();
-        (state.index_of(&topic), state.node(&name))
-    };
+    let (view, index) = app.read_topic(&topic, |state| state.node(&name)).await?;
     let answer = view.as_ref().map(|view| {
         let services = view.instances.iter();
         let services = services.map(|stored| (stored.value.id.as_str(), wire::service(stored)));

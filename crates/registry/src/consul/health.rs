@@ -14,10 +14,8 @@ pub(crate) async fn service(State(app): State<App>, Path(name): Path<String>, as
     let name = ServiceName::from(name);
     let topic = Topic::Service(name.clone());
     ask.wait(&app, &topic).await?;
-    let (index, views) = {
-        let state = app.state();
-        (state.index_of(&topic), state.instances(&name).collect::<Vec<_>>())
-    };
+    let gather = |state: &Registry| state.instances(&name).collect::<Vec<_>>();
+    let (views, index) = app.read_topic(&topic, gather).await?;
     let only_passing = ask.flag("passing");
     let list: Vec<_> = views
         .iter()
@@ -51,14 +49,11 @@ async fn list(
     app: &App,
     ask: &Ask,
     topic: &Topic,
-    read: impl FnOnce(&Registry) -> Vec<CheckView>,
+    read: impl Fn(&Registry) -> Vec<CheckView>,
 ) -> Answer {
     let selection = ask.filter(wire::check(&wire::sample_check()))?;
     ask.wait(app, topic).await?;
-    let (index, views) = {
-        let state = app.state();
-        (state.index_of(topic), read(&state))
-    };
+    let (views, index) = app.read_topic(topic, read).await?;
     let list: Vec<_> = views
         .iter()
         .filter(|view| ask.wants_node(&view.node.value))

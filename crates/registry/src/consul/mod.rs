@@ -35,7 +35,7 @@ use self::reply::Fault;
 use crate::config::Config;
 use crate::error::Error;
 use crate::service::{Handle, Shared};
-use crate::state::{self, Command, Node, NodeName, Reply, Stored};
+use crate::state::{self, Command, Index, Node, NodeName, Reply, Stored, Topic};
 
 pub(crate) use self::server::serve;
 
@@ -70,6 +70,24 @@ impl App {
 
     async fn command(&self, command: Command) -> Result<Reply, Error> {
         self.handle.command(command).await
+    }
+
+    /// What `gather` finds, and the index that it gives with it, once that is durable
+    /// ([`Handle::read`]).
+    async fn read<T>(
+        &self,
+        gather: impl Fn(&state::State) -> (T, Index),
+    ) -> Result<(T, Index), Fault> {
+        Ok(self.handle.read(gather).await?)
+    }
+
+    /// What `gather` finds and the index of `topic`, which must cover all of it, once that is durable.
+    async fn read_topic<T>(
+        &self,
+        topic: &Topic,
+        gather: impl Fn(&state::State) -> T,
+    ) -> Result<(T, Index), Fault> {
+        self.read(|state| (gather(state), state.index_of(topic))).await
     }
 
     fn own_name(&self) -> NodeName {

@@ -1,0 +1,175 @@
+//! The state as a plain list of what is in it, to be kept and brought back, and how a registry goes
+//! on that was away.
+//!
+//! Taking an image copies references only, so that it can be taken while the state is held. What
+//! can be told from the rest (deadlines, counts, which instances a service has) is not in it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use posthouse_base::time::Timestamp;
+
+use super::model::{
+    Check, CheckKind, Index, Instance, Node, NodeName, ServiceName, Status, Stored,
+};
+use super::{InstanceEntry, Limits, NodeEntry, ServiceEntry, State};
+
+/// After the registry was away, whoever has to report or to recover has at least this long for it:
+/// long enough to notice, to find the registry again, and for two probes of a check with a common
+/// interval.
+pub const GRACE: Duration = Duration::from_secs(20);
+
+/// Everything that a state knows, in order of its names.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// The name of the registry's own node.
+    pub own: NodeName,
+    /// The index of the last change.
+    pub index: Index,
+    /// That of the last change to which services there are.
+    pub services_index: Index,
+    /// That of the last change to which nodes there are.
+    pub nodes_index: Index,
+    /// That of the last change to any check.
+    pub checks_index: Index,
+    /// That of a service that never was.
+    pub floor: Index,
+    /// The nodes with what is on them.
+    pub nodes: Vec<NodeImage>,
+    /// The index of each service.
+    pub services: Vec<(ServiceName, Index)>,
+    /// The index of each service that is gone.
+    pub tombstones: Vec<(ServiceName, Index)>,
+}
+
+/// A node with what is on it.
+#[derive(Clone, Debug)]
+pub struct NodeImage {
+    /// The node.
+    pub node: Arc<Stored<Node>>,
+    /// The index of the last change to anything on it.
+    pub index: Index,
+    /// Its instances.
+    pub instances: Vec<Arc<Stored<Instance>>>,
+    /// Its checks and those of its instances.
+    pub checks: Vec<Arc<Stored<Check>>>,
+}
+
+impl State {
+    /// Everything that is known.
+    #[must_use]
+    pub fn image(&self) -> Image {
+        let nodes = self.nodes.values().map(|entry| NodeImage {
+            node: Arc::clone(&entry.node),
+            index: entry.index,
+            instances: entry.instances.values().map(|i| Arc::clone(&i.instance)).collect(),
+            checks: entry.checks.values().map(Arc::clone).collect(),
+        });
+        let services = self.services.iter().map(|(name, entry)| (name.clone(), entry.index));
+        let tombstones = self.tombstones.iter().map(|(name, index)| (name.clone(), *index));
+        Image {
+            own: self.own.clone(),
+            index: self.index,
+            services_index: self.services_index,
+            nodes_index: self.nodes_index,
+            checks_index: self.checks_index,
+            floor: self.floor,
+            nodes: nodes.collect(),
+            services: services.collect(),
+            tombstones: tombstones.collect(),
+        }
+    }
+
+    /// The state that an image was taken of. What fits nothing in it (a check without its instance)
+    /// is left out.
+    #[must_use]
+    pub fn from_image(image: Image, limits: Limits) -> Self {
+        let mut state = Self {
+            own: image.own,
+            index: image.index,
+            services_index: image.services_index,
+            nodes_index: image.nodes_index,
+            checks_index: image.checks_index,
+            floor: image.floor,
+            tombstones: image.tombstones.into_iter().collect(),
+            ..Self::blank(limits)
+        };
+        let services = image.services.into_iter();
+        state.services = services
+            .map(|(name, index)| (name, ServiceEntry { index, instances: Default::default() }))
+            .collect();
+        image.nodes.into_iter().for_each(|node| state.bring_back(node));
+        state.services.retain(|_, entry| !entry.instances.is_empty());
+        state
+    }
+
+    fn bring_back(&mut self, image: NodeImage) {
+        let NodeImage { node, index, instances, checks } = image;
+        let name = node.value.name.clone();
+        let mut entry = NodeEntry {
+            node,
+            index,
+            instances: Default::default(),
+            checks: Default::default(),
+            node_checks: Default::default(),
+        };
+        for instance in instances {
+            let id = instance.value.id.clone();
+            let service = self.services.entry(instance.value.service.clone());
+            let service = service.or_insert_with(|| ServiceEntry {
+                index: instance.modified,
+                instances: Default::default(),
+            });
+            service.instances.insert((name.clone(), id.clone()));
+            entry.instances.insert(id, InstanceEntry { instance, checks: Default::default() });
+            self.instance_count += 1;
+        }
+        for check in checks {
+            let id = check.value.definition.id.clone();
+            let owned = match &check.value.definition.instance {
+                None => Some(&mut entry.node_checks),
+                Some(instance) => entry.instances.get_mut(instance).map(|entry| &mut entry.checks),
+            };
+            let Some(owned) = owned else { continue };
+            owned.insert(id.clone());
+            self.schedule(&name, &check.value);
+            entry.checks.insert(id, check);
+            self.check_count += 1;
+        }
+        self.nodes.insert(name, entry);
+    }
+
+    /// Goes on at the time `now` after a time in which nobody could report anything: a stop, or a
+    /// disk that took nothing. That must be no outage of those who report, so every TTL check that
+    /// has not expired gets its whole time anew, at least [`GRACE`], and no instance is deregistered
+    /// for being critical before that.
+    pub fn resume(&mut self, now: Timestamp) {
+        self.reap_from = now.plus(GRACE);
+        self.deadlines.clear();
+        let mut nodes = std::mem::take(&mut self.nodes);
+        for (name, entry) in &mut nodes {
+            for stored in entry.checks.values_mut() {
+                let check = &stored.value;
+                let reports = check.status != Status::Critical || check.expires.is_some();
+                if let CheckKind::Ttl(ttl) = check.definition.kind
+                    && reports
+                {
+                    let expires = now.plus(ttl.max(GRACE));
+                    Arc::make_mut(stored).value.expires = Some(expires);
+                }
+                self.schedule(name, &stored.value);
+            }
+        }
+        self.nodes = nodes;
+    }
+
+    /// Every check that is probed for, with its node.
+    pub fn probed_checks(&self) -> impl Iterator<Item = (&NodeName, &Check)> {
+        self.nodes.iter().flat_map(|(name, entry)| {
+            let checks = entry.checks.values().map(|check| &check.value);
+            let probed =
+                checks.filter(|check| matches!(check.definition.kind, CheckKind::Probe(_)));
+            probed.map(move |check| (name, check))
+        })
+    }
+}

@@ -1,0 +1,87 @@
+//! How the registry's events and its state are written down: JSON, in types of its own, converted by
+//! hand, so that the rules can change without changing what older versions wrote.
+//!
+//! One record is one command: all its durable events or none. Each topic has a file with the
+//! written form of its events and of its part of a checkpoint; [`Event`] and [`Checkpoint`] put
+//! them together. A field that is added later must have a default; what changes meaning gets a new
+//! name.
+//!
+//! What must hold: what was written is read back as it was; which
+//! events are volatile is decided here and nowhere else ([`record`]).
+
+mod catalog;
+#[cfg(test)]
+mod tests;
+
+use serde::{Deserialize, Serialize};
+
+use crate::state;
+
+/// What records are called in the journal.
+pub(crate) const KIND: &str = "registry.changed";
+
+/// The format of checkpoints, counted up when older versions could not read them.
+pub(crate) const FORMAT: u32 = 1;
+
+/// Something was written that cannot be read: the file was damaged, or a later version wrote it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Unreadable(String);
+
+impl From<serde_json::Error> for Unreadable {
+    fn from(error: serde_json::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Event {
+    Catalog(catalog::Event),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Checkpoint {
+    catalog: catalog::Checkpoint,
+}
+
+/// The durable ones of a command's events as they are written; `None` when there is none.
+pub(crate) fn record(events: &[state::Event]) -> Option<Vec<u8>> {
+    let written: Vec<Event> = events.iter().filter_map(written).collect();
+    // Such types can always be written.
+    if written.is_empty() { None } else { Some(serde_json::to_vec(&written).unwrap_or_default()) }
+}
+
+/// A command's durable events, read back.
+pub(crate) fn events(record: &[u8]) -> Result<Vec<state::Event>, Unreadable> {
+    let written: Vec<Event> = serde_json::from_slice(record)?;
+    written.into_iter().map(read).collect()
+}
+
+/// A state as it is written.
+pub(crate) fn checkpoint(image: &state::Image) -> Vec<u8> {
+    let written = Checkpoint { catalog: catalog::Checkpoint::from(image) };
+    serde_json::to_vec(&written).unwrap_or_default()
+}
+
+/// A state, read back.
+pub(crate) fn image(checkpoint: &[u8]) -> Result<state::Image, Unreadable> {
+    let Checkpoint { catalog } = serde_json::from_slice(checkpoint)?;
+    catalog.read()
+}
+
+/// `None` for what is not worth keeping: after a restart nobody misses it.
+fn written(event: &state::Event) -> Option<Event> {
+    catalog::Event::of(event).map(Event::Catalog)
+}
+
+fn read(event: Event) -> Result<state::Event, Unreadable> {
+    match event {
+        Event::Catalog(event) => event.read(),
+    }
+}
+
+/// Fields at their default are not written.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
