@@ -4,7 +4,8 @@
 //!
 //! In reading order: [`house`] (Posthouse itself), [`backend`] (scripted services in this
 //! process), [`client`] (whole HTTP calls), [`raw`] (bytes on a socket), [`program`] (any other
-//! program), [`python`] (programs in Python), [`shop`] (the sample services), [`wait`] (conditions with a deadline).
+//! program), [`python`] (programs in Python), [`shop`] (the sample services), [`disk`] (a disk that
+//! loses its power, or fails), [`wait`] (conditions with a deadline).
 //!
 //! Everything here panics when something is wrong: it is the test that fails.
 
@@ -13,6 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 pub mod backend;
 pub mod client;
+pub mod disk;
 pub mod house;
 pub mod program;
 pub mod python;
