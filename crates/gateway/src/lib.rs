@@ -28,6 +28,7 @@ mod resolve;
 pub mod route;
 mod service;
 mod shared;
+mod socket;
 mod timer;
 mod tls;
 pub mod upstream;

@@ -3,7 +3,7 @@
 
 use std::future::Future as _;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use tokio::time::{Instant, Sleep};
 
@@ -11,6 +11,8 @@ use tokio::time::{Instant, Sleep};
 #[derive(Debug, Default)]
 pub(crate) struct Timer {
     sleep: Option<Pin<Box<Sleep>>>,
+    /// Who is woken when it fires.
+    armed: Option<Waker>,
 }
 
 impl Timer {
@@ -25,7 +27,13 @@ impl Timer {
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         if sleep.deadline() > deadline {
             sleep.as_mut().reset(deadline);
+            self.armed = None;
         }
+        let is_armed = self.armed.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        if is_armed && !sleep.is_elapsed() {
+            return Poll::Pending;
+        }
+        self.armed = Some(cx.waker().clone());
         loop {
             ready!(sleep.as_mut().poll(cx));
             if Instant::now() >= deadline {
@@ -52,6 +60,15 @@ mod tests {
             assert!(Instant::now() >= deadline, "{seconds}");
         }
         assert!(start.elapsed() < Duration::from_secs(62));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_last_is_woken() {
+        let mut timer = Timer::default();
+        let deadline = Some(Instant::now() + Duration::from_secs(5));
+        let mut nobody = Context::from_waker(Waker::noop());
+        assert!(timer.poll_until(&mut nobody, deadline).is_pending());
+        poll_fn(|cx| timer.poll_until(cx, deadline)).await;
     }
 
     #[tokio::test(start_paused = true)]

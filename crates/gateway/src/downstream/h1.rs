@@ -1,7 +1,7 @@
 //! A client's HTTP/1 connection. One task owns it: it reads a request, has it handled, and moves
 //! both bodies in turn, so that a small call costs one read and one write on this side.
 
-use std::future::{Future as _, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{Method, StatusCode};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::Instant;
-use tokio_util::io::poll_read_buf;
 
+use super::closing::Closing;
 use super::io::Io;
 use super::{READ_SIZE, Session, tunnel};
 use crate::config::model::Engine;
@@ -53,6 +53,8 @@ pub(crate) struct Connection {
     idle_timeout: Duration,
     /// When the last call ended, if the clock was just read for that.
     rested: Option<Instant>,
+    /// The listener closes: there is no further call.
+    closing: Closing,
 }
 
 /// What came instead of, or as, the next request.
@@ -77,11 +79,12 @@ pub(crate) async fn serve(session: Session, early: BytesMut, io: Io) {
         timer: Timer::default(),
         idle_timeout: Duration::ZERO,
         rested: None,
+        closing: Closing::of(session.door.closing.clone()),
     };
     loop {
         let snapshot = session.worker.shared.snapshot.load_full();
         connection.idle_timeout = snapshot.engine.idle_timeout;
-        match connection.next(&session, &snapshot.engine).await {
+        match connection.next(&snapshot.engine).await {
             Next::Request(head) => {
                 drop(snapshot);
                 match connection.call(&session, head).await {
@@ -116,11 +119,9 @@ enum After {
 
 impl Connection {
     /// Reads the next request's head.
-    async fn next(&mut self, session: &Session, engine: &Engine) -> Next {
+    async fn next(&mut self, engine: &Engine) -> Next {
         let mut begun: Option<Instant> = None;
         let waiting = self.rested.take().unwrap_or_else(Instant::now);
-        let closing = session.door.closing.cancelled();
-        tokio::pin!(closing);
         loop {
             match parse_request(&mut self.incoming, &engine.limits) {
                 Ok(Some(head)) => return Next::Request(Box::new(head)),
@@ -137,7 +138,7 @@ impl Connection {
                 if let Poll::Ready(read) = self.poll_fill(cx) {
                     return Poll::Ready(Some(read));
                 }
-                if idle && closing.as_mut().poll(cx).is_ready() {
+                if idle && self.closing.poll(cx).is_ready() {
                     return Poll::Ready(None);
                 }
                 self.timer.poll_until(cx, Some(deadline)).map(|()| None)
@@ -153,8 +154,7 @@ impl Connection {
 
     /// Carries out one call.
     async fn call(&mut self, session: &Session, head: Box<RequestHead>) -> After {
-        let closing = session.door.closing.is_cancelled();
-        let mut keep_alive = head.keep_alive && !closing;
+        let mut keep_alive = head.keep_alive && !self.closing.has_come();
         let version = head.version;
         let method = head.method.clone();
         self.body = BodyDecoder::new(head.framing);
@@ -413,17 +413,9 @@ impl Connection {
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.incoming.capacity() - self.incoming.len() < READ_SIZE / 4 {
-            self.incoming.reserve(READ_SIZE);
-        }
-        let io: Pin<&mut dyn AsyncReadUnpin> = Pin::new(&mut self.io);
-        poll_read_buf(io, cx, &mut self.incoming)
+        self.io.poll_recv(cx, &mut self.incoming)
     }
 }
-
-/// A connection to read from, whatever it is.
-trait AsyncReadUnpin: AsyncRead + Unpin {}
-impl<T: AsyncRead + Unpin> AsyncReadUnpin for T {}
 
 fn has_no_body(status: StatusCode) -> bool {
     status.is_informational()

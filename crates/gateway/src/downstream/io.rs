@@ -4,10 +4,14 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf as _, Bytes};
+use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
+use tokio_util::io::poll_read_buf;
+
+use super::READ_SIZE;
+use crate::socket;
 
 /// A client's connection.
 #[derive(Debug)]
@@ -33,6 +37,25 @@ macro_rules! on_inner {
     };
 }
 
+impl Io {
+    /// Reads once what has come and puts it behind what `into` holds; 0 at the end.
+    pub(crate) fn poll_recv(
+        &mut self,
+        cx: &mut Context<'_>,
+        into: &mut BytesMut,
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(stream) => socket::poll_recv(stream, cx, into),
+            Self::Tls(stream) => {
+                if into.capacity() - into.len() < READ_SIZE / 4 {
+                    into.reserve(READ_SIZE);
+                }
+                poll_read_buf(Pin::new(&mut **stream), cx, into)
+            }
+        }
+    }
+}
+
 impl AsyncRead for Io {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -49,7 +72,10 @@ impl AsyncWrite for Io {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        on_inner!(self, io => io.poll_write(cx, buf))
+        match self.get_mut() {
+            Self::Plain(stream) => socket::poll_send(stream, cx, buf),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, buf),
+        }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

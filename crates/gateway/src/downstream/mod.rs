@@ -1,8 +1,9 @@
 //! Clients' connections: TLS is ended, the protocol is found out, and calls are read from it.
 //!
-//! In reading order: [`io`] (bytes), [`h1`] and [`h2`] (calls), [`tcp`] (whole connections),
+//! In reading order: [`io`] (bytes), [`closing`] (the listener's end), [`h1`] and [`h2`] (calls), [`tcp`] (whole connections),
 //! [`tunnel`] (connections that stopped being HTTP).
 
+pub(crate) mod closing;
 pub(crate) mod h1;
 pub(crate) mod h2;
 pub(crate) mod io;

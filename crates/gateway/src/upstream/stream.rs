@@ -5,10 +5,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
+use tokio_util::io::poll_read_buf;
+
+use crate::socket;
 
 /// How long a peer may leave what was sent to it unacknowledged.
 const VANISHED: Duration = Duration::from_secs(30);
@@ -24,9 +28,32 @@ impl Stream {
     /// Whether an unused connection is still open and has said nothing, as far as the runtime knows:
     /// no system call is made for a plain connection that nothing happened on.
     pub(super) fn is_quiet(&mut self) -> bool {
-        let mut byte = [0];
-        let mut cx = Context::from_waker(Waker::noop());
-        Pin::new(self).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_pending()
+        match self {
+            Self::Plain(stream) => socket::is_quiet(stream),
+            Self::Tls(stream) => {
+                let mut cx = Context::from_waker(Waker::noop());
+                Pin::new(stream).poll_read(&mut cx, &mut ReadBuf::new(&mut [0])).is_pending()
+            }
+        }
+    }
+
+    /// Reads once what has come and puts it behind what `into` holds; 0 at the end. Of a stream
+    /// that holds a lot it is better to read `most` at once, straight to where it goes.
+    pub(super) fn poll_recv(
+        &mut self,
+        cx: &mut Context<'_>,
+        into: &mut BytesMut,
+        most: usize,
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(stream) if most <= socket::MOST_RECEIVED => {
+                socket::poll_recv(stream, cx, into)
+            }
+            _ => {
+                into.reserve(most);
+                poll_read_buf(Pin::new(self), cx, into)
+            }
+        }
     }
 
     /// The same by asking the kernel: what came or was closed since the runtime last looked.
@@ -79,7 +106,7 @@ impl AsyncWrite for Stream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Plain(stream) => socket::poll_send(stream, cx, buf),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, buf),
         }
     }

@@ -6,14 +6,12 @@ mod outbox;
 mod request;
 
 use std::io;
-use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
 use http::{Method, StatusCode};
 use smallvec::SmallVec;
-use tokio::io::AsyncReadExt as _;
 
 use self::outbox::Outbox;
 pub(super) use self::request::content_length;
@@ -29,9 +27,10 @@ use crate::cluster::Connection;
 use crate::http::chars;
 use crate::http::head::{Fields, Known};
 use crate::http1::{BodyDecoder, Decoded, Framing, Limits, Refusal, parse_response};
+use crate::socket::MOST_RECEIVED;
 
 /// Bytes asked for in one read at first, and when reads come back full.
-const READ: usize = 16 << 10;
+const READ: usize = MOST_RECEIVED;
 const MOST_READ: usize = 64 << 10;
 
 /// A connection, with what was read and not yet understood, and what waits to be written.
@@ -78,10 +77,8 @@ impl Conn {
 
     /// Reads once; 0 at the end.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.incoming.reserve(self.read);
-        let room = self.incoming.capacity() - self.incoming.len();
-        let read = ready!(pin!(self.stream.read_buf(&mut self.incoming)).poll(cx))?;
-        if read == room {
+        let read = ready!(self.stream.poll_recv(cx, &mut self.incoming, self.read))?;
+        if read >= self.read {
             self.read = MOST_READ;
         }
         Poll::Ready(Ok(read))
