@@ -165,9 +165,9 @@ impl Relay {
         self.call.sent += sent;
     }
 
-    /// Whether the body has ended.
-    pub(crate) const fn is_over(&self) -> bool {
-        self.ended
+    /// Whether the body ends with the part that was returned last.
+    pub(crate) fn is_last(&self) -> bool {
+        self.exchange.as_ref().is_some_and(Exchange::is_end)
     }
 
     /// How long a tunnel may be idle.

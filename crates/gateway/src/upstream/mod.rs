@@ -29,6 +29,7 @@ use std::task::{Context, Poll};
 
 pub use call::{BodyKind, Call, Empty, Frame, Head, Source, SourceError};
 pub use error::{ConnectError, ConnectErrorKind, ErrorKind, ExchangeError, Retry, Side};
+pub(crate) use h2::Duplex;
 pub use pools::{Lease, Pools, TcpLease};
 pub use tls::UpstreamTls;
 pub use tunnel::Tunnel;

@@ -57,7 +57,7 @@ impl AsyncRead for Tunnel {
                 Poll::Ready(Ok(()))
             }
             Way::H1 { stream, .. } => Pin::new(stream).poll_read(cx, buf),
-            Way::H2(tunnel) => tunnel.poll_read(cx, buf),
+            Way::H2(tunnel) => Pin::new(&mut tunnel.stream).poll_read(cx, buf),
             Way::Closed => Poll::Ready(Ok(())),
         }
     }
@@ -71,7 +71,7 @@ impl AsyncWrite for Tunnel {
     ) -> Poll<io::Result<usize>> {
         match &mut self.get_mut().0 {
             Way::H1 { stream, .. } => Pin::new(stream).poll_write(cx, buf),
-            Way::H2(tunnel) => tunnel.poll_write(cx, buf),
+            Way::H2(tunnel) => Pin::new(&mut tunnel.stream).poll_write(cx, buf),
             Way::Closed => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
     }
@@ -86,7 +86,7 @@ impl AsyncWrite for Tunnel {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().0 {
             Way::H1 { stream, .. } => Pin::new(stream).poll_shutdown(cx),
-            Way::H2(tunnel) => Poll::Ready(tunnel.shutdown()),
+            Way::H2(tunnel) => Pin::new(&mut tunnel.stream).poll_shutdown(cx),
             Way::Closed => Poll::Ready(Ok(())),
         }
     }

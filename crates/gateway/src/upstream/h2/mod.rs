@@ -14,6 +14,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Response, StatusCode};
 
 pub(super) use self::conn::{Shelf, Ticket};
+pub(crate) use self::tunnel::Duplex;
 pub(super) use self::tunnel::Tunnel;
 use super::call::{
     BodyKind, Call, Frame, Head, MOST_INFORMATIONAL, Source, SourceError, trim_trailers,

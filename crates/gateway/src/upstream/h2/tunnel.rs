@@ -1,33 +1,51 @@
-//! A stream that an extended `CONNECT` has turned into another protocol's (RFC 8441).
+//! A stream that an extended `CONNECT` has turned into another protocol's (RFC 8441), on either side
+//! of the gateway.
 
 use std::io;
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use ::h2::{RecvStream, SendStream};
 use bytes::{Buf as _, Bytes};
-use tokio::io::ReadBuf;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::conn::Ticket;
 
 /// Bytes that are copied into one frame.
 const MOST: usize = 16 << 10;
 
+/// A stream to an instance.
 #[derive(Debug)]
 pub(in crate::upstream) struct Tunnel {
-    recv: RecvStream,
-    send: SendStream<Bytes>,
-    /// Received and not yet read.
-    early: Bytes,
+    pub(in crate::upstream) stream: Duplex,
     _ticket: Ticket,
 }
 
 impl Tunnel {
     pub(super) const fn new(recv: RecvStream, send: SendStream<Bytes>, ticket: Ticket) -> Self {
-        Self { recv, send, early: Bytes::new(), _ticket: ticket }
+        Self { stream: Duplex::new(recv, send), _ticket: ticket }
     }
+}
 
-    pub(in crate::upstream) fn poll_read(
-        &mut self,
+/// The two directions of a stream as one connection.
+#[derive(Debug)]
+pub(crate) struct Duplex {
+    recv: RecvStream,
+    send: SendStream<Bytes>,
+    /// Received and not yet read.
+    early: Bytes,
+}
+
+impl Duplex {
+    /// A connection over a stream whose heads are through.
+    pub(crate) const fn new(recv: RecvStream, send: SendStream<Bytes>) -> Self {
+        Self { recv, send, early: Bytes::new() }
+    }
+}
+
+impl AsyncRead for Duplex {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
@@ -43,9 +61,11 @@ impl Tunnel {
         let _closed = self.recv.flow_control().release_capacity(len);
         Poll::Ready(Ok(()))
     }
+}
 
-    pub(in crate::upstream) fn poll_write(
-        &mut self,
+impl AsyncWrite for Duplex {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
@@ -64,8 +84,13 @@ impl Tunnel {
         Poll::Ready(Ok(len))
     }
 
-    pub(in crate::upstream) fn shutdown(&mut self) -> io::Result<()> {
-        self.send.send_data(Bytes::new(), true).map_err(to_io)
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The connection's task writes what was handed to the library.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.send.send_data(Bytes::new(), true).map_err(to_io))
     }
 }
 
