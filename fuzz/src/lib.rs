@@ -1,9 +1,12 @@
 //! The fuzz targets: `cargo fuzz run request_head` (or `response_head`, `chunked_body`,
-//! `request_as_hyper`) with nightly, or with `RUSTC_BOOTSTRAP=1` and `--sanitizer none`.
+//! `request_as_hyper`, `dns_query`) with nightly, or with `RUSTC_BOOTSTRAP=1` and
+//! `--sanitizer none`.
 //!
-//! What they check stands with the tests of the codec, which replay `corpus/` in every run. A found
-//! input goes into the corpus of its target, and what it showed into a table of those tests.
+//! What they check stands with the tests of the codec and of the registry, which replay `corpus/` in
+//! every run. A found input goes into the corpus of its target, and what it showed into those tests.
 
+#[path = "../../crates/registry/tests/it/dns_bytes.rs"]
+pub mod dns_bytes;
 #[path = "../../crates/gateway/tests/http1_codec/invariants.rs"]
 pub mod invariants;
 #[path = "../../crates/gateway/tests/http1_codec/oracle.rs"]

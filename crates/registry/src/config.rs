@@ -1,6 +1,6 @@
 //! The `registry:` section of the configuration: as written ([`Raw`]), and as checked ([`Config`]).
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use posthouse_base::config::{Path, Report, Size, Span};
@@ -9,13 +9,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::state;
 
-/// Where services register, and are found, over the Consul HTTP API.
+/// Where the DNS interface is, unless the configuration says otherwise.
+const DNS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8600);
+
+/// Where services register over the Consul HTTP API, and are found over it and over DNS.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Registry")]
 pub struct Raw {
     /// The address of the Consul HTTP API; port 0 takes a free one.
     pub address: String,
+    /// The address of the DNS interface, for UDP and TCP; port 0 takes one that is free for both.
+    /// `off` for none. Without it `127.0.0.1:8600`, or a free port when `address` takes one.
+    pub dns: Option<String>,
+    /// The domain that DNS answers for: `web.service.consul`.
+    pub domain: String,
+    /// How long askers may keep what DNS answers. Denials are never to be kept.
+    pub dns_ttl: Span,
     /// The name of this node, as Consul's clients see it.
     pub node: String,
     /// The name of the datacenter; requests for another one are refused.
@@ -52,12 +62,25 @@ pub struct RawLimits {
     pub probes: usize,
     /// The shortest interval of a check; a shorter one is raised to it.
     pub check_interval: Span,
+    /// Records in an answer over DNS; of more instances a random part is told.
+    pub dns_answers: usize,
+    /// Records in an answer over UDP, where room for fewer may be; when some are left out, the
+    /// asker is told to come again over TCP.
+    pub dns_udp_answers: usize,
+    /// DNS connections over TCP; one more is closed at once.
+    pub dns_connections: usize,
+    /// How long a DNS connection may take to bring a query, or to take an answer; then it is
+    /// closed.
+    pub dns_timeout: Span,
 }
 
 impl Default for Raw {
     fn default() -> Self {
         Self {
             address: "127.0.0.1:8500".into(),
+            dns: None,
+            domain: "consul".into(),
+            dns_ttl: Span(Duration::ZERO),
             node: "posthouse-1".into(),
             datacenter: "dc1".into(),
             limits: RawLimits::default(),
@@ -79,6 +102,10 @@ impl Default for RawLimits {
             queue: 1024,
             probes: 256,
             check_interval: Span(Duration::from_secs(1)),
+            dns_answers: 1000,
+            dns_udp_answers: 64,
+            dns_connections: 1000,
+            dns_timeout: Span(Duration::from_secs(10)),
         }
     }
 }
@@ -87,6 +114,10 @@ impl Default for RawLimits {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     pub(crate) address: SocketAddr,
+    pub(crate) dns: Option<SocketAddr>,
+    /// In lower case and without a dot at its end.
+    pub(crate) domain: String,
+    pub(crate) dns_ttl: Duration,
     pub(crate) node: String,
     pub(crate) datacenter: String,
     pub(crate) limits: RawLimits,
@@ -106,13 +137,14 @@ impl Config {
                 .help("write it like `127.0.0.1:8500` or `[::1]:8500`");
         }
         for (key, name) in [("node", &raw.node), ("datacenter", &raw.datacenter)] {
-            let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-            if name.is_empty() || name.len() > 63 || !name.bytes().all(fits) {
+            if !is_label(name) {
                 let message = format!("`{name}` is not a name that DNS can carry");
                 let help = "use 1 to 63 letters, digits, `-` and `_`";
                 report.error(&path.key(key), message).help(help);
             }
         }
+        let dns = check_dns(raw, address.as_ref().ok(), path, report);
+        let domain = check_domain(&raw.domain, &path.key("domain"), report);
         check_limits(&raw.limits, &path.key("limits"), report);
         let mistaken = report.findings()[before..]
             .iter()
@@ -120,6 +152,9 @@ impl Config {
         let address = address.ok().filter(|_| !mistaken)?;
         Some(Self {
             address,
+            dns,
+            domain,
+            dns_ttl: raw.dns_ttl.0,
             node: raw.node.clone(),
             datacenter: raw.datacenter.clone(),
             limits: raw.limits.clone(),
@@ -132,6 +167,12 @@ impl Config {
         self.address
     }
 
+    /// The address of the DNS interface, as configured, if it is on.
+    #[must_use]
+    pub const fn dns(&self) -> Option<SocketAddr> {
+        self.dns
+    }
+
     pub(crate) const fn state_limits(&self) -> state::Limits {
         let RawLimits { nodes, instances, checks, .. } = self.limits;
         state::Limits { nodes, instances, checks }
@@ -140,9 +181,51 @@ impl Config {
 
 impl Default for Config {
     fn default() -> Self {
-        let Raw { node, datacenter, limits, .. } = Raw::default();
-        Self { address: (Ipv4Addr::LOCALHOST, 8500).into(), node, datacenter, limits }
+        let Raw { domain, dns_ttl: Span(dns_ttl), node, datacenter, limits, .. } = Raw::default();
+        let address = (Ipv4Addr::LOCALHOST, 8500).into();
+        Self { address, dns: Some(DNS), domain, dns_ttl, node, datacenter, limits }
     }
+}
+
+/// The address of the DNS interface: as written, or what follows from the other one.
+fn check_dns(
+    raw: &Raw,
+    address: Option<&SocketAddr>,
+    path: &Path,
+    report: &mut Report,
+) -> Option<SocketAddr> {
+    let Some(written) = raw.dns.as_deref() else {
+        let takes_a_free_port = address.is_some_and(|address| address.port() == 0);
+        return Some(if takes_a_free_port { SocketAddr::new(DNS.ip(), 0) } else { DNS });
+    };
+    if written == "off" {
+        return None;
+    }
+    let address = written.parse::<SocketAddr>();
+    if address.is_err() {
+        let message = format!("`{written}` is not an IP address with a port");
+        let help = "write it like `127.0.0.1:8600` or `[::1]:8600`, or `off`";
+        report.error(&path.key("dns"), message).help(help);
+    }
+    address.ok()
+}
+
+/// The domain as it is compared.
+fn check_domain(written: &str, path: &Path, report: &mut Report) -> String {
+    let domain = written.trim_end_matches('.').to_ascii_lowercase();
+    // Names of services, tags and datacenters come before it, in 255 bytes.
+    if domain.len() > 100 || !domain.split('.').all(is_label) {
+        let message = format!("`{written}` is not a domain");
+        let help = "use a word such as `consul`, or several with dots between them";
+        report.error(path, message).help(help);
+    }
+    domain
+}
+
+/// Whether DNS can carry this as one word of a name.
+fn is_label(label: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    (1..=63).contains(&label.len()) && label.bytes().all(fits)
 }
 
 fn check_limits(limits: &RawLimits, path: &Path, report: &mut Report) {
@@ -154,6 +237,9 @@ fn check_limits(limits: &RawLimits, path: &Path, report: &mut Report) {
         ("connections", limits.connections),
         ("queue", limits.queue),
         ("probes", limits.probes),
+        ("dns_answers", limits.dns_answers),
+        ("dns_udp_answers", limits.dns_udp_answers),
+        ("dns_connections", limits.dns_connections),
     ];
     for (key, _) in counts.iter().filter(|(_, count)| *count == 0) {
         report.error(&path.key(key), "a limit of 0 would refuse everything");
@@ -170,6 +256,7 @@ fn check_limits(limits: &RawLimits, path: &Path, report: &mut Report) {
         ("header_timeout", limits.header_timeout),
         ("body_timeout", limits.body_timeout),
         ("check_interval", limits.check_interval),
+        ("dns_timeout", limits.dns_timeout),
     ];
     for (key, _) in spans.iter().filter(|(_, span)| span.0.is_zero()) {
         report.error(&path.key(key), "this time cannot be 0");
@@ -210,6 +297,24 @@ mod tests {
                 "registry.limits.check_interval"
             ]
         );
+    }
+
+    #[test]
+    fn dns_goes_where_the_other_interface_goes_unless_told() {
+        let dns = |address: &str, dns: Option<&str>| {
+            let dns = dns.map(Into::into);
+            let raw = Raw { address: address.into(), dns, ..Raw::default() };
+            check(&raw).0.expect("no mistakes").dns().map(|address| address.to_string())
+        };
+        assert_eq!(dns("127.0.0.1:8500", None).as_deref(), Some("127.0.0.1:8600"));
+        assert_eq!(dns("127.0.0.1:0", None).as_deref(), Some("127.0.0.1:0"));
+        assert_eq!(dns("10.0.0.1:8500", None).as_deref(), Some("127.0.0.1:8600"));
+        assert_eq!(dns("127.0.0.1:0", Some("[::1]:53")).as_deref(), Some("[::1]:53"));
+        assert_eq!(dns("127.0.0.1:0", Some("off")), None);
+        let wrong = Raw { dns: Some("8600".into()), domain: "a..b".into(), ..Raw::default() };
+        assert_eq!(check(&wrong).1, ["registry.dns", "registry.domain"]);
+        let shouted = Raw { domain: "Svc.Example.".into(), ..Raw::default() };
+        assert_eq!(check(&shouted).0.expect("no mistakes").domain, "svc.example");
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! Names: which services there are, where their instances run, and which of them are healthy.
 //!
 //! Services register over Consul's HTTP API, with checks that the registry runs or that they report
-//! themselves. Whoever calls services reads them there, by blocking reads, or follows them from
-//! within the process, as the gateway does.
+//! themselves. Whoever calls services reads them there, by blocking reads, or asks for them over
+//! DNS, or follows them from within the process, as the gateway does.
 //!
 //! In reading order: [`state`] (the rules, pure), `service` (the one task that runs them),
 //! `follow` (pushing changes to the gateway), `watch` (waking blocking reads), `runner` (probing),
-//! `consul` (the interface), `metrics`, [`Config`].
+//! `consul` and [`dns`] (the interfaces), `metrics`, [`Config`].
 //!
 //! What must hold: only the rules change the state, and only in the one writing task; no lock is
 //! held across a wait; a change wakes those who wait for it and nobody else; whatever a client
@@ -14,6 +14,7 @@
 
 mod config;
 mod consul;
+pub mod dns;
 mod error;
 mod follow;
 mod metrics;
@@ -35,20 +36,21 @@ pub use follow::{Change, Endpoint, Follower};
 pub use service::Handle;
 pub use state::Status;
 
-/// A running registry. Dropping it closes its interface; the rules run until their tasks stop.
+/// A running registry. Dropping it closes the Consul HTTP API; the rules run until their tasks stop.
 #[derive(Debug)]
 pub struct Registry {
     handle: Handle,
     address: SocketAddr,
+    dns_address: Option<SocketAddr>,
     closing: tokio::sync::watch::Sender<bool>,
     connections: Tasks,
 }
 
 impl Registry {
-    /// Listens on the configured address and serves until `tasks` stops.
+    /// Listens on the configured addresses and serves until `tasks` stops.
     ///
     /// # Errors
-    /// When the address cannot be listened on; [`Error::AddressInUse`] when it is taken.
+    /// When an address cannot be listened on; [`Error::AddressInUse`] when it is taken.
     pub async fn start(config: Config, tasks: &Tasks) -> Result<Self, Error> {
         let wanted = config.address();
         let listener = TcpListener::bind(wanted).await.map_err(|source| match source.kind() {
@@ -57,6 +59,10 @@ impl Registry {
         })?;
         let address = listener.local_addr();
         let address = address.map_err(|source| Error::Listen { address: wanted, source })?;
+        let dns = match config.dns() {
+            Some(wanted) => Some(dns::Sockets::bind(wanted).await?),
+            None => None,
+        };
         let handle = Handle::start(config, tasks);
         let (closing, is_closing) = tokio::sync::watch::channel(false);
         let app = consul::App::new(handle.clone(), address, is_closing);
@@ -64,10 +70,20 @@ impl Registry {
         let router = consul::router(app.clone());
         let serve = consul::serve(listener, router, app, connections.clone());
         tasks.spawn("registry listener", serve);
-        Ok(Self { handle, address, closing, connections })
+        let dns_address = dns.as_ref().map(dns::Sockets::address);
+        if let Some(dns) = dns {
+            dns.serve(handle.clone(), &connections);
+        }
+        Ok(Self { handle, address, dns_address, closing, connections })
     }
 
-    /// The address that is really listened on.
+    /// The address at which DNS is really answered, over UDP and TCP, if it is.
+    #[must_use]
+    pub const fn dns_address(&self) -> Option<SocketAddr> {
+        self.dns_address
+    }
+
+    /// The address that the Consul HTTP API really listens on.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
@@ -79,7 +95,7 @@ impl Registry {
         &self.handle
     }
 
-    /// Closes the interface: accepts nothing more, answers blocking reads at once, lets requests
+    /// Closes the interfaces: accepts nothing more, answers blocking reads at once, lets requests
     /// end for up to `deadline`, then cuts what is left. The rules and followers go on.
     pub async fn close(&self, deadline: Duration) {
         self.closing.send_replace(true);

@@ -11,6 +11,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::dns;
 use crate::service::Shared;
 use crate::state::{Cause, Event, Refusal, Status};
 
@@ -56,6 +57,7 @@ pub(crate) struct Metrics {
     wakes: Counter,
     refused: Family<ByLimit, Counter>,
     connections: Gauge,
+    pub(crate) dns: dns::Metrics,
 }
 
 impl Metrics {
@@ -80,6 +82,7 @@ impl Metrics {
         all.register("refused", "Requests refused at a limit", m.refused.clone());
         all.register("connections", "Open connections to the Consul API", m.connections.clone());
         all.register_collector(Box::new(Census(Arc::downgrade(shared))));
+        m.dns.register(all);
     }
 
     pub(crate) fn happened(&self, event: &Event) {

@@ -67,17 +67,21 @@ impl House {
         assert_eq!((answer.status, answer.body.as_str()), (200, ""), "{body}");
     }
 
-    /// Waits until as many reads block.
-    pub(crate) async fn watchers(&self, count: usize) {
+    /// What the registry reports of itself.
+    pub(crate) fn metrics(&self) -> String {
         let mut registry = prometheus_client::registry::Registry::default();
         self.registry.handle().register_metrics(&mut registry);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).expect("metrics");
+        text
+    }
+
+    /// Waits until as many reads block.
+    pub(crate) async fn watchers(&self, count: usize) {
         let wanted = format!("posthouse_registry_watchers {count}\n");
         let blocked = async {
-            let mut text = String::new();
-            while !text.contains(&wanted) {
+            while !self.metrics().contains(&wanted) {
                 tokio::time::sleep(Duration::from_millis(2)).await;
-                text.clear();
-                prometheus_client::encoding::text::encode(&mut text, &registry).expect("metrics");
             }
         };
         tokio::time::timeout(DEADLINE, blocked).await.expect("the reads block");

@@ -5,6 +5,10 @@ mod blocking;
 mod catalog;
 mod checks;
 mod client;
+mod dns;
+#[expect(unreachable_pub, reason = "the fuzz target is another crate that includes this file")]
+mod dns_bytes;
+mod dns_corpus;
 mod follow;
 mod limits;
 mod metrics;
