@@ -10,11 +10,17 @@
 //! all; this is the only crate with SQL in it and the only one that syncs files.
 
 pub mod batch;
+pub mod config;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod error;
 pub mod event;
 mod journal;
+mod limits;
+pub mod sqlite;
 
 pub use batch::{Append, Batch, Checkpoint, Expected, Removal, StreamMetadata};
+pub use config::Config;
 pub use error::{Error, Outage};
 pub use event::{Format, NewEvent, Position, Recorded, Space, StreamName, Table, Version};
 pub use journal::{

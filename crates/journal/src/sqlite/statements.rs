@@ -1,0 +1,316 @@
+//! The writer's statements, prepared once for each connection, and how values are stored.
+
+use std::time::Duration;
+
+use posthouse_base::time::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _, Row, Statement, params};
+use uuid::Uuid;
+
+use super::heads::{Head, Last};
+use crate::batch::{Checkpoint, StreamMetadata};
+use crate::event::{Format, NewEvent, Position, Space, StreamName, Table, Version};
+
+/// The statements of one connection.
+#[derive(Debug)]
+pub(super) struct Statements<'c> {
+    begin: Statement<'c>,
+    commit: Statement<'c>,
+    counter: Statement<'c>,
+    head: Statement<'c>,
+    insert_head: Statement<'c>,
+    update_head: Statement<'c>,
+    checkpoint: Statement<'c>,
+    remove_at: Statement<'c>,
+    tables: [OfTable<'c>; 2],
+}
+
+/// The statements that are the same for both tables.
+#[derive(Debug)]
+struct OfTable<'c> {
+    insert: Statement<'c>,
+    ids: Statement<'c>,
+    version_from: Statement<'c>,
+    remove_versions: Statement<'c>,
+}
+
+/// The stored end of the log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counter {
+    pub(super) position: Position,
+    pub(super) time: Timestamp,
+}
+
+impl<'c> Statements<'c> {
+    pub(super) fn prepare(connection: &'c Connection) -> rusqlite::Result<Self> {
+        let prepare = |sql| connection.prepare(sql);
+        Ok(Self {
+            begin: prepare("BEGIN IMMEDIATE")?,
+            commit: prepare("COMMIT")?,
+            counter: prepare("UPDATE journal SET position = ?1, time = ?2")?,
+            head: prepare(HEAD)?,
+            insert_head: prepare(
+                "INSERT INTO streams (kind, last, last_position, floor, removed, max_count, \
+                 max_age, truncate_before, tombstone, due, id, name, space) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+            )?,
+            update_head: prepare(
+                "UPDATE streams SET kind = ?1, last = ?2, last_position = ?3, floor = ?4, \
+                 removed = ?5, max_count = ?6, max_age = ?7, truncate_before = ?8, \
+                 tombstone = ?9, due = ?10 WHERE id = ?11",
+            )?,
+            checkpoint: prepare("INSERT OR REPLACE INTO checkpoints VALUES (?1, ?2, ?3, ?4, ?5)")?,
+            remove_at: prepare("DELETE FROM work WHERE position = ?1")?,
+            tables: [
+                OfTable::prepare(connection, Table::Facts)?,
+                OfTable::prepare(connection, Table::Work)?,
+            ],
+        })
+    }
+
+    pub(super) fn begin(&mut self) -> rusqlite::Result<()> {
+        self.begin.execute([]).map(drop)
+    }
+
+    /// Durable once this returns.
+    pub(super) fn commit(&mut self) -> rusqlite::Result<()> {
+        self.commit.execute([]).map(drop)
+    }
+
+    pub(super) fn save_counter(&mut self, counter: Counter) -> rusqlite::Result<()> {
+        let Counter { position, time } = counter;
+        self.counter.execute([signed(position.get()), signed(time.as_millis())]).map(drop)
+    }
+
+    pub(super) fn load_head(&mut self, name: &StreamName) -> rusqlite::Result<Option<Head>> {
+        self.head.query_row(params![name.as_str(), space(name.space())], head).optional()
+    }
+
+    pub(super) fn save_head(&mut self, name: &StreamName, head: &Head) -> rusqlite::Result<()> {
+        let sql = if head.stored { &mut self.update_head } else { &mut self.insert_head };
+        let Head { id, table, last, floor, removed, metadata, due, .. } = head;
+        sql.raw_bind_parameter(1, table.map(kind))?;
+        sql.raw_bind_parameter(2, last.map(|last| signed(last.version.get())))?;
+        sql.raw_bind_parameter(3, last.map(|last| signed(last.position.get())))?;
+        sql.raw_bind_parameter(4, signed(floor.get()))?;
+        sql.raw_bind_parameter(5, signed(removed.get()))?;
+        sql.raw_bind_parameter(6, metadata.max_count.map(signed))?;
+        sql.raw_bind_parameter(7, metadata.max_age.map(millis))?;
+        sql.raw_bind_parameter(8, metadata.truncate_before.map(|before| signed(before.get())))?;
+        sql.raw_bind_parameter(9, metadata.tombstone)?;
+        sql.raw_bind_parameter(10, due)?;
+        sql.raw_bind_parameter(11, id)?;
+        if !head.stored {
+            sql.raw_bind_parameter(12, name.as_str())?;
+            sql.raw_bind_parameter(13, space(name.space()))?;
+        }
+        sql.raw_execute().map(drop)
+    }
+
+    pub(super) fn insert(
+        &mut self,
+        table: Table,
+        place: (Position, i64, Version),
+        time: Timestamp,
+        event: &NewEvent,
+    ) -> rusqlite::Result<()> {
+        let (position, stream, version) = place;
+        let sql = &mut self.of(table).insert;
+        sql.raw_bind_parameter(1, signed(position.get()))?;
+        sql.raw_bind_parameter(2, stream)?;
+        sql.raw_bind_parameter(3, signed(version.get()))?;
+        sql.raw_bind_parameter(4, signed(time.as_millis()))?;
+        sql.raw_bind_parameter(5, event.id.as_bytes().as_slice())?;
+        sql.raw_bind_parameter(6, &*event.kind)?;
+        sql.raw_bind_parameter(7, format(event.format))?;
+        sql.raw_bind_parameter(8, &*event.metadata)?;
+        sql.raw_bind_parameter(9, &*event.data)?;
+        sql.raw_execute().map(drop)
+    }
+
+    /// The ids and positions of a stream's events from `from` on, up to `count`, as long as there is
+    /// no gap.
+    pub(super) fn ids(
+        &mut self,
+        table: Table,
+        stream: i64,
+        from: Version,
+        count: usize,
+    ) -> rusqlite::Result<Vec<(Uuid, (Version, Position))>> {
+        let first = signed(from.get());
+        let end = first.saturating_add(i64::try_from(count).unwrap_or(i64::MAX));
+        let mut rows = self.of(table).ids.query(params![stream, first, end])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            let number: i64 = row.get(2)?;
+            if number.checked_sub(first) != i64::try_from(found.len()).ok() {
+                break;
+            }
+            found.push((uuid(row, 0)?, (version(row, 2)?, position(row, 1)?)));
+        }
+        Ok(found)
+    }
+
+    pub(super) fn remove_at(&mut self, position: Position) -> rusqlite::Result<usize> {
+        self.remove_at.execute([signed(position.get())])
+    }
+
+    /// The first event of a stream from `from` on that is still there.
+    pub(super) fn event_from(
+        &mut self,
+        table: Table,
+        stream: i64,
+        from: Version,
+    ) -> rusqlite::Result<Option<(Version, Position)>> {
+        self.of(table)
+            .version_from
+            .query_row([stream, signed(from.get())], |row| {
+                Ok((version(row, 0)?, position(row, 1)?))
+            })
+            .optional()
+    }
+
+    /// Removes a stream's events from `from` on, up to and without `end`.
+    pub(super) fn remove_versions(
+        &mut self,
+        table: Table,
+        stream: i64,
+        from: Version,
+        end: Version,
+    ) -> rusqlite::Result<usize> {
+        let range = [stream, signed(from.get()), signed(end.get())];
+        self.of(table).remove_versions.execute(range)
+    }
+
+    pub(super) fn save_checkpoint(&mut self, checkpoint: &Checkpoint) -> rusqlite::Result<()> {
+        let Checkpoint { stream, version, format, data } = checkpoint;
+        let version = version.map(|version| signed(version.get()));
+        let values = params![stream.as_str(), space(stream.space()), version, format, &**data];
+        self.checkpoint.execute(values).map(drop)
+    }
+
+    fn of(&mut self, table: Table) -> &mut OfTable<'c> {
+        match table {
+            Table::Facts => &mut self.tables[0],
+            Table::Work => &mut self.tables[1],
+        }
+    }
+}
+
+impl<'c> OfTable<'c> {
+    fn prepare(connection: &'c Connection, table: Table) -> rusqlite::Result<Self> {
+        let table = name(table);
+        let prepare = |sql: String| connection.prepare(&sql);
+        Ok(Self {
+            insert: prepare(format!(
+                "INSERT INTO {table} VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
+            ))?,
+            ids: prepare(format!(
+                "SELECT id, position, version FROM {table} \
+                 WHERE stream = ?1 AND version >= ?2 AND version < ?3 ORDER BY version"
+            ))?,
+            version_from: prepare(format!(
+                "SELECT version, position FROM {table} \
+                 WHERE stream = ?1 AND version >= ?2 ORDER BY version LIMIT 1"
+            ))?,
+            remove_versions: prepare(format!(
+                "DELETE FROM {table} WHERE stream = ?1 AND version >= ?2 AND version < ?3"
+            ))?,
+        })
+    }
+}
+
+/// Reads what [`head`] makes a [`Head`] of; by name and space.
+pub(super) const HEAD: &str = "SELECT id, kind, last, last_position, floor, removed, due, \
+     max_count, max_age, truncate_before, tombstone FROM streams WHERE name = ?1 AND space = ?2";
+
+pub(super) fn head(row: &Row<'_>) -> rusqlite::Result<Head> {
+    let last = row.get::<_, Option<i64>>(2)?.map(|_| {
+        Ok::<_, rusqlite::Error>(Last {
+            version: version(row, 2)?,
+            position: position(row, 3)?,
+            id: None,
+        })
+    });
+    Ok(Head {
+        id: row.get(0)?,
+        stored: true,
+        table: row.get::<_, Option<i64>>(1)?.map(table),
+        last: last.transpose()?,
+        floor: version(row, 4)?,
+        removed: version(row, 5)?,
+        due: row.get(6)?,
+        metadata: metadata(row, 7)?,
+    })
+}
+
+/// The four columns of metadata, from column `first` on.
+pub(super) fn metadata(row: &Row<'_>, first: usize) -> rusqlite::Result<StreamMetadata> {
+    let number = |column| row.get::<_, Option<i64>>(column).map(|number| number.map(unsigned));
+    Ok(StreamMetadata {
+        max_count: number(first)?,
+        max_age: number(first + 1)?.map(Duration::from_millis),
+        truncate_before: number(first + 2)?.map(Version::new),
+        tombstone: row.get(first + 3)?,
+    })
+}
+
+pub(super) fn position(row: &Row<'_>, column: usize) -> rusqlite::Result<Position> {
+    Ok(Position::new(unsigned(row.get(column)?)))
+}
+
+pub(super) fn version(row: &Row<'_>, column: usize) -> rusqlite::Result<Version> {
+    Ok(Version::new(unsigned(row.get(column)?)))
+}
+
+pub(super) fn uuid(row: &Row<'_>, column: usize) -> rusqlite::Result<Uuid> {
+    Ok(Uuid::from_slice(row.get_ref(column)?.as_blob()?).unwrap_or_default())
+}
+
+/// SQLite's integers are signed. What is beyond them is never stored; it bounds reads.
+pub(super) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+pub(super) fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+pub(super) const fn name(table: Table) -> &'static str {
+    match table {
+        Table::Facts => "facts",
+        Table::Work => "work",
+    }
+}
+
+pub(super) const fn space(space: Space) -> i64 {
+    match space {
+        Space::Internal => 0,
+        Space::Public => 1,
+    }
+}
+
+const fn kind(table: Table) -> i64 {
+    match table {
+        Table::Facts => 0,
+        Table::Work => 1,
+    }
+}
+
+const fn table(kind: i64) -> Table {
+    if kind == 0 { Table::Facts } else { Table::Work }
+}
+
+const fn format(format: Format) -> i64 {
+    match format {
+        Format::Json => 0,
+        Format::Binary => 1,
+    }
+}
+
+pub(super) const fn stored_format(format: i64) -> Format {
+    if format == 0 { Format::Json } else { Format::Binary }
+}
+
+fn millis(age: Duration) -> i64 {
+    i64::try_from(age.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,320 @@
+//! One batch: whether it may be written, whether it was written before, and the writing.
+//!
+//! It is judged on the ends of its streams in memory before anything is written, so that a refusal
+//! costs no savepoint: what can still fail then is the disk, and fails the whole commit.
+
+use std::collections::HashMap;
+
+use posthouse_base::time::Timestamp;
+use uuid::Uuid;
+
+use super::heads::{Head, Heads, Last};
+use super::statements::{Counter, Statements};
+use crate::batch::{Append, Batch, Checkpoint, Expected, Removal, StreamMetadata};
+use crate::error::Error;
+use crate::event::{Position, Table, Version};
+use crate::journal::Appended;
+
+/// A removal of more events than this from a stream's beginning only hides them; they go from the
+/// disk in the background.
+const REMOVED_AT_ONCE: u64 = 4096;
+
+/// The log as the commit at hand has it.
+#[derive(Debug)]
+pub(super) struct Log {
+    pub(super) heads: Heads,
+    pub(super) counter: Counter,
+}
+
+/// Where the events of one append go.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    stream: i64,
+    version: Version,
+    position: Position,
+    /// The stream's last event after it.
+    end: Option<(Version, Position)>,
+}
+
+/// What was written of a batch, for those who follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Written {
+    /// The position before its first event.
+    pub(super) after: Position,
+    /// When.
+    pub(super) time: Timestamp,
+    pub(super) appended: Appended,
+}
+
+type Outcome<T> = rusqlite::Result<Result<T, Error>>;
+/// As in [`Appended::streams`].
+type Ends = Vec<Option<(Version, Position)>>;
+
+impl Log {
+    /// Writes `batch`, or refuses it and leaves everything as it was. An `Err` of SQLite leaves
+    /// this and the transaction in no certain state.
+    pub(super) fn write(
+        &mut self,
+        batch: &Batch,
+        now: Timestamp,
+        sql: &mut Statements<'_>,
+    ) -> Outcome<Written> {
+        let before = self.counter;
+        if let Some(streams) = self.repeated(&batch.appends, sql)? {
+            let appended = Appended { streams, repeated: true };
+            return Ok(Ok(Written { after: before.position, time: before.time, appended }));
+        }
+        let places = match self.judge(batch, sql)? {
+            Ok(places) => places,
+            Err(refusal) => {
+                self.heads.undo();
+                self.counter = before;
+                return Ok(Err(refusal));
+            }
+        };
+        let time = before.time.max(now);
+        self.counter.time = time;
+        let mut streams = Vec::with_capacity(places.len());
+        for (append, place) in batch.appends.iter().zip(&places) {
+            let Place { stream, mut version, mut position, end } = *place;
+            for event in &append.events {
+                sql.insert(append.table, (position, stream, version), time, event)?;
+                (version, position) = (version.next(), position.next());
+            }
+            streams.push(end);
+        }
+        for removal in &batch.removals {
+            self.remove(removal, sql)?;
+        }
+        if let Some(checkpoint) = &batch.checkpoint {
+            sql.save_checkpoint(checkpoint)?;
+        }
+        self.heads.keep();
+        let appended = Appended { streams, repeated: false };
+        Ok(Ok(Written { after: before.position, time, appended }))
+    }
+
+    /// Moves the streams' ends on in memory, as the batch will have them; refuses it where they are
+    /// not as it believes.
+    fn judge(&mut self, batch: &Batch, sql: &mut Statements<'_>) -> Outcome<Vec<Place>> {
+        let mut places = Vec::with_capacity(batch.appends.len());
+        for append in &batch.appends {
+            let head = self.heads.get(&append.stream, sql)?;
+            if let Err(refusal) = fits(append, head) {
+                return Ok(Err(refusal));
+            }
+            let (stream, version) = (head.id, head.next());
+            let position = self.counter.position.next();
+            let end = head.last.map(Last::place);
+            places.push(Place { stream, version, position, end });
+            let Some(last) = append.events.last() else { continue };
+            let count = u64::try_from(append.events.len()).unwrap_or(u64::MAX);
+            self.counter.position = Position::new(self.counter.position.get() + count);
+            let last = Last {
+                version: Version::new(version.get() + count - 1),
+                position: self.counter.position,
+                id: Some(last.id),
+            };
+            if let Some(place) = places.last_mut() {
+                place.end = Some(last.place());
+            }
+            self.heads.change(&append.stream, |head| {
+                head.table = Some(append.table);
+                head.last = Some(last);
+            });
+        }
+        for removal in &batch.removals {
+            if let Removal::Range { stream, .. } = removal
+                && self.heads.get(stream, sql)?.table == Some(Table::Facts)
+            {
+                return Ok(Err(Error::WrongTable(stream.clone())));
+            }
+        }
+        for (stream, metadata) in &batch.metadata {
+            if self.heads.get(stream, sql)?.metadata.tombstone {
+                return Ok(Err(Error::Tombstone(stream.clone())));
+            }
+            self.heads.change(stream, |head| limit(head, metadata));
+        }
+        if let Some(checkpoint) = &batch.checkpoint {
+            let last = self.heads.get(&checkpoint.stream, sql)?.last;
+            if let Err(refusal) = follows(checkpoint, last) {
+                return Ok(Err(refusal));
+            }
+        }
+        Ok(Ok(places))
+    }
+
+    fn remove(&mut self, removal: &Removal, sql: &mut Statements<'_>) -> rusqlite::Result<()> {
+        match removal {
+            Removal::At(positions) => {
+                for position in positions {
+                    sql.remove_at(*position)?;
+                }
+            }
+            Removal::Range { stream, positions } => {
+                let head = self.heads.get(stream, sql)?.clone();
+                let Some(last) = head.last else { return Ok(()) };
+                let from = version_at(&head, last, *positions.start(), sql)?;
+                let end = if *positions.end() < last.position {
+                    version_at(&head, last, positions.end().next(), sql)?
+                } else {
+                    head.next()
+                };
+                let first = sql.event_from(Table::Work, head.id, head.lowest())?;
+                let from_start = first.is_none_or(|(first, _)| from <= first);
+                if from_start && end.get().saturating_sub(from.get()) > REMOVED_AT_ONCE {
+                    self.heads.change(stream, |head| {
+                        head.removed = head.removed.max(end);
+                        head.due = true;
+                    });
+                } else if from < end {
+                    sql.remove_versions(Table::Work, head.id, from, end)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What the batch came to when it was written before; `None` when it was not. It was if the
+    /// events of each of its streams, all of them, are where they would be, and may still be read.
+    fn repeated(
+        &mut self,
+        appends: &[Append],
+        sql: &mut Statements<'_>,
+    ) -> rusqlite::Result<Option<Ends>> {
+        let Some(first) = appends.iter().find(|append| !append.events.is_empty()) else {
+            return Ok(None);
+        };
+        // Of the ids, nearly always the last one decides that this is no repetition.
+        let stream = || appends.iter().filter(|append| append.stream == first.stream);
+        let last_id = stream().rev().find_map(|append| append.events.last()).map(|event| event.id);
+        if !may_repeat(first.expected, last_id, self.heads.get(&first.stream, sql)?) {
+            return Ok(None);
+        }
+        let mut found = Vec::with_capacity(appends.len());
+        let mut streams = HashMap::new();
+        for append in appends {
+            let mut last = self.heads.get(&append.stream, sql)?.last.map(Last::place);
+            if !append.events.is_empty() && !streams.contains_key(&append.stream) {
+                let all = appends.iter().filter(|other| other.stream == append.stream);
+                let count = all.map(|append| append.events.len()).sum();
+                streams.insert(&append.stream, self.written(append, count, sql)?.into_iter());
+            }
+            for event in &append.events {
+                match streams.get_mut(&append.stream).and_then(Iterator::next) {
+                    Some((id, place)) if id == event.id => last = Some(place),
+                    _ => return Ok(None),
+                }
+            }
+            found.push(last);
+        }
+        Ok(Some(found))
+    }
+
+    /// The `count` events where those of `append` would be, had it been written before.
+    fn written(
+        &mut self,
+        append: &Append,
+        count: usize,
+        sql: &mut Statements<'_>,
+    ) -> rusqlite::Result<Vec<(Uuid, (Version, Position))>> {
+        let head = self.heads.get(&append.stream, sql)?;
+        let (id, lowest, next) = (head.id, head.lowest(), head.next());
+        if head.metadata.tombstone || head.table != Some(append.table) {
+            return Ok(Vec::new());
+        }
+        let count_versions = u64::try_from(count).unwrap_or(u64::MAX);
+        let start = match append.expected {
+            Expected::Exactly(version) => version.get().checked_add(1),
+            Expected::NoStream => Some(lowest.get()),
+            Expected::Any | Expected::Exists => next.get().checked_sub(count_versions),
+        };
+        let Some(start) = start.map(Version::new).filter(|start| *start >= lowest) else {
+            return Ok(Vec::new());
+        };
+        sql.ids(append.table, id, start, count)
+    }
+}
+
+/// Whether the stream's end leaves it possible that an append is repeated.
+fn may_repeat(expected: Expected, last_id: Option<Uuid>, head: &Head) -> bool {
+    let Some(last) = head.last else { return false };
+    match expected {
+        Expected::Exactly(version) => version < last.version,
+        Expected::NoStream => head.exists(),
+        Expected::Any | Expected::Exists => last.id.is_none() || last.id == last_id,
+    }
+}
+
+/// Whether the stream is as the append believes.
+fn fits(append: &Append, head: &Head) -> Result<(), Error> {
+    if head.metadata.tombstone {
+        return Err(Error::Tombstone(append.stream.clone()));
+    }
+    if head.table.is_some_and(|table| table != append.table) {
+        return Err(Error::WrongTable(append.stream.clone()));
+    }
+    let last = head.last.map(|last| last.version);
+    let right = match append.expected {
+        Expected::Any => true,
+        Expected::NoStream => !head.exists(),
+        Expected::Exists => head.exists(),
+        Expected::Exactly(version) => last == Some(version),
+    };
+    if right {
+        return Ok(());
+    }
+    let stream = append.stream.clone();
+    Err(Error::WrongExpectedVersion { stream, expected: append.expected, actual: last })
+}
+
+/// Sets how long the stream keeps its events. What is yet to be written is never cut off.
+fn limit(head: &mut Head, metadata: &StreamMetadata) {
+    let next = head.next();
+    let before = metadata.truncate_before.map(|before| before.min(next));
+    // What was hidden before stays hidden: it may be gone from the disk already.
+    head.floor = head.kept();
+    head.due = true;
+    head.metadata = StreamMetadata { truncate_before: before, ..metadata.clone() };
+}
+
+fn follows(checkpoint: &Checkpoint, last: Option<Last>) -> Result<(), Error> {
+    let last = last.map(|last| last.version);
+    if checkpoint.version <= last {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!(
+        "the checkpoint of {} is ahead of its stream",
+        checkpoint.stream.as_str()
+    )))
+}
+
+/// A version such that exactly the stream's events below it, of those that are there, are before
+/// `position`. Found by search, since positions rise with versions.
+fn version_at(
+    head: &Head,
+    last: Last,
+    position: Position,
+    sql: &mut Statements<'_>,
+) -> rusqlite::Result<Version> {
+    if position > last.position {
+        return Ok(last.version.next());
+    }
+    // With growing steps from the beginning, where most work is removed, then by halving.
+    let (mut low, mut high, mut step) = (head.lowest().get(), last.version.get() + 1, 0);
+    while low < high {
+        let middle = low + step.min((high - low) / 2);
+        match sql.event_from(Table::Work, head.id, Version::new(middle))? {
+            Some((found, at)) if at < position => {
+                low = found.get() + 1;
+                step = step.saturating_mul(2).saturating_add(1);
+            }
+            Some(_) | None => {
+                high = middle;
+                step = u64::MAX;
+            }
+        }
+    }
+    Ok(Version::new(low))
+}

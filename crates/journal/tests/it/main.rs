@@ -1,0 +1,3 @@
+//! The journal from outside: every engine by the same cases, and each engine's own.
+
+mod sqlite;
