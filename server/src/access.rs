@@ -1,6 +1,7 @@
 //! The access log: which calls are written, and how. The gateway hands in what is over; lines are
 //! written by a thread of their own, so that no call waits for a disk.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::io::Write as _;
 use std::sync::Arc;
@@ -129,7 +130,7 @@ fn text(line: &mut Vec<u8>, call: &Record<'_>) {
     for (key, value) in [("route", call.route), ("service", call.service), ("fault", call.fault)] {
         if let Some(value) = value {
             let _infallible = write!(line, " {key}=");
-            escaped(line, value);
+            escaped(line, value.as_bytes());
         }
     }
     if let Some(endpoint) = call.endpoint {
@@ -139,15 +140,15 @@ fn text(line: &mut Vec<u8>, call: &Record<'_>) {
         let _infallible = write!(line, " grpc={status}");
     }
     let _infallible = write!(line, " tries={} trace={:032x} id=", call.tries, call.trace.trace_id);
-    escaped(line, call.request_id);
+    escaped(line, request_id(call).as_bytes());
 }
 
 /// What a client sent must not look like a line of its own, or end the quotes around it.
-fn escaped(line: &mut Vec<u8>, text: &str) {
-    for byte in text.bytes() {
+fn escaped(line: &mut Vec<u8>, text: &[u8]) {
+    for byte in text {
         match byte {
-            b'"' | b'\\' => line.extend([b'\\', byte]),
-            b'!'..=b'~' => line.push(byte),
+            b'"' | b'\\' => line.extend([b'\\', *byte]),
+            b'!'..=b'~' => line.push(*byte),
             _ => {
                 let _infallible = write!(line, "\\x{byte:02x}");
             }
@@ -160,8 +161,8 @@ struct Line<'a> {
     time: String,
     client: String,
     method: Option<&'a str>,
-    host: &'a str,
-    path: &'a str,
+    host: Cow<'a, str>,
+    path: Cow<'a, str>,
     protocol: &'a str,
     status: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -176,7 +177,16 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     fault: Option<&'a str>,
     trace_id: String,
-    request_id: &'a str,
+    request_id: Cow<'a, str>,
+}
+
+fn request_id<'a>(call: &Record<'a>) -> Cow<'a, str> {
+    match call.request_id {
+        Some(id) => Cow::Borrowed(id),
+        // A request that could not be read has neither.
+        None if call.trace.trace_id == 0 => Cow::Borrowed(""),
+        None => Cow::Owned(format!("{:032x}", call.trace.trace_id)),
+    }
 }
 
 fn json(line: &mut Vec<u8>, call: &Record<'_>) {
@@ -184,8 +194,8 @@ fn json(line: &mut Vec<u8>, call: &Record<'_>) {
         time: time(Timestamp::now()),
         client: call.client.to_string(),
         method: call.method.map(|method| method.as_str()),
-        host: call.host,
-        path: call.path,
+        host: String::from_utf8_lossy(call.host),
+        path: String::from_utf8_lossy(call.path),
         protocol: call.protocol,
         status: call.status.map(|status| status.as_u16()),
         grpc_status: call.grpc_status,
@@ -198,7 +208,7 @@ fn json(line: &mut Vec<u8>, call: &Record<'_>) {
         duration_us: u64::try_from(call.duration.as_micros()).unwrap_or(u64::MAX),
         fault: call.fault,
         trace_id: format!("{:032x}", call.trace.trace_id),
-        request_id: call.request_id,
+        request_id: request_id(call),
     };
     // Plain fields into memory: nothing of it can fail.
     let _infallible = serde_json::to_writer(line, &written);
@@ -242,8 +252,8 @@ mod tests {
         Record {
             client: SocketAddr::from(([192, 0, 2, 1], 5)),
             method: Some(&Method::GET),
-            host: "shop.example",
-            path,
+            host: b"shop.example",
+            path: path.as_bytes(),
             protocol: "HTTP/1.1",
             status,
             grpc_status: None,
@@ -256,7 +266,7 @@ mod tests {
             duration: Duration::from_micros(1500),
             fault: None,
             trace: TraceContext { trace_id: 0xab, span_id: 1, sampled: true },
-            request_id: "r1",
+            request_id: Some("r1"),
         }
     }
 

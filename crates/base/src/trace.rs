@@ -2,9 +2,12 @@
 //! story. Source: W3C Trace Context Level 2, §3.2.
 
 use std::fmt;
+use std::ops::Range;
 
 /// The length of a `traceparent` of version 00 in bytes.
 pub const TRACEPARENT_LEN: usize = 55;
+/// Where in a `traceparent` the id of the trace stands.
+pub const TRACE_ID: Range<usize> = 3..35;
 
 /// Where a piece of work stands in a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +61,7 @@ impl TraceContext {
     #[must_use]
     pub fn to_traceparent(self) -> [u8; TRACEPARENT_LEN] {
         let mut out = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        write_hex(&mut out[3..35], self.trace_id);
+        write_hex(&mut out[TRACE_ID], self.trace_id);
         write_hex(&mut out[36..52], u128::from(self.span_id));
         out[54] = if self.sampled { b'1' } else { b'0' };
         out
@@ -85,13 +88,27 @@ fn lower_hex(digits: &[u8]) -> Option<u128> {
 /// Fills `out`, of at most 32 bytes and an even number of them, with the low hexadecimal digits of
 /// `value`, most significant first.
 pub fn write_hex(out: &mut [u8], value: u128) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut digits = [0; 32];
     let bytes = value.to_be_bytes();
-    let from = bytes.len().saturating_sub(out.len() / 2);
-    for (pair, byte) in out.chunks_exact_mut(2).zip(&bytes[from..]) {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 0xf)];
+    let (words, _) = bytes.as_chunks::<4>();
+    let (places, _) = digits.as_chunks_mut::<8>();
+    for (place, word) in places.iter_mut().zip(words) {
+        *place = hex_digits(u32::from_be_bytes(*word));
     }
+    let from = digits.len().saturating_sub(out.len());
+    out.copy_from_slice(&digits[from..]);
+}
+
+/// The eight digits of a word, all of them at once.
+fn hex_digits(word: u32) -> [u8; 8] {
+    // Each half byte in a byte of its own.
+    let mut spread = u64::from(word);
+    spread = (spread | spread << 16) & 0x0000_ffff_0000_ffff;
+    spread = (spread | spread << 8) & 0x00ff_00ff_00ff_00ff;
+    spread = (spread | spread << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    // One in every byte of 10 and more, whose digits are letters.
+    let letters = ((spread + 0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101;
+    (spread + 0x3030_3030_3030_3030 + letters * u64::from(b'a' - b'0' - 10)).to_be_bytes()
 }
 
 #[cfg(test)]

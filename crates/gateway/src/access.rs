@@ -20,9 +20,9 @@ pub struct Record<'a> {
     /// Method of the request; `None` when its head could not be read.
     pub method: Option<&'a Method>,
     /// Host as sent.
-    pub host: &'a str,
+    pub host: &'a [u8],
     /// Path as sent, without the query: queries hold secrets more often than paths do.
-    pub path: &'a str,
+    pub path: &'a [u8],
     /// How the client spoke: `HTTP/1.1`, `HTTP/2`.
     pub protocol: &'static str,
     /// Status sent to the client; `None` when it went away before one was sent.
@@ -47,8 +47,8 @@ pub struct Record<'a> {
     pub fault: Option<&'static str>,
     /// Where the call stands in its trace.
     pub trace: TraceContext,
-    /// The request's id.
-    pub request_id: &'a str,
+    /// The request's id, if the client chose it: else it is that of the trace.
+    pub request_id: Option<&'a str>,
 }
 
 /// Keeps nothing.

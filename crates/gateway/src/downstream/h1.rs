@@ -59,7 +59,7 @@ pub(crate) struct Connection {
 
 /// What came instead of, or as, the next request.
 enum Next {
-    Request(Box<RequestHead>),
+    Request(RequestHead),
     Refused(Fault),
     /// Nothing: the client closed, or was idle for too long, or the listener closes.
     End,
@@ -124,7 +124,7 @@ impl Connection {
         let waiting = self.rested.take().unwrap_or_else(Instant::now);
         loop {
             match parse_request(&mut self.incoming, &engine.limits) {
-                Ok(Some(head)) => return Next::Request(Box::new(head)),
+                Ok(Some(head)) => return Next::Request(head),
                 Ok(None) => {}
                 Err(refusal) => return Next::Refused(Fault::Refused(refusal)),
             }
@@ -153,14 +153,14 @@ impl Connection {
     }
 
     /// Carries out one call.
-    async fn call(&mut self, session: &Session, head: Box<RequestHead>) -> After {
+    async fn call(&mut self, session: &Session, head: RequestHead) -> After {
         let mut keep_alive = head.keep_alive && !self.closing.has_come();
         let version = head.version;
         let method = head.method.clone();
         self.body = BodyDecoder::new(head.framing);
         self.expects_continue = head.expect_continue;
         self.version = version;
-        let mut request = Request::from_http1(*head);
+        let mut request = Request::from_http1(head);
         let reply = proxy::handle(session, &mut request, self).await;
         keep_alive &= self.body.is_end() || self.skip_what_is_here();
         let sent = match reply {
@@ -240,6 +240,7 @@ impl Connection {
         let mut ended = false;
         let mut last_progress: Option<Instant> = None;
         let mut progress = relay.progress();
+        relay.at_once = true;
         poll_fn(|cx| {
             loop {
                 let mut moved = false;
@@ -279,6 +280,7 @@ impl Connection {
                     progress = relay.progress();
                     last_progress = None;
                 }
+                relay.at_once = false;
                 let since = *last_progress.get_or_insert_with(Instant::now);
                 let (deadline, fault) = if self.waiting() > 0 {
                     (Some(since + self.idle_timeout), Fault::ClientGone)

@@ -11,6 +11,7 @@ pub(crate) mod tcp;
 pub(crate) mod tunnel;
 
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -29,18 +30,36 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// What is read at once from a connection whose protocol is not known yet.
 pub(crate) const READ_SIZE: usize = 8 << 10;
 
-/// What the calls of one connection share.
+/// What the calls of one connection share: one counter of this thread, whatever is in it.
 #[derive(Clone)]
-pub(crate) struct Session {
+pub(crate) struct Session(Rc<Served>);
+
+/// What a [`Session`] is.
+pub(crate) struct Served {
     /// The thread that serves it.
     pub(crate) worker: Rc<Worker>,
     /// The listener it came by.
     pub(crate) door: Arc<Door>,
     /// The other end of the connection.
     pub(crate) peer: SocketAddr,
+    /// Its address without the port, as instances are told it.
+    pub(crate) address: Box<str>,
+}
+
+impl Deref for Session {
+    type Target = Served;
+
+    fn deref(&self) -> &Served {
+        &self.0
+    }
 }
 
 impl Session {
+    fn new(worker: Rc<Worker>, door: Arc<Door>, peer: SocketAddr) -> Self {
+        let address = peer.ip().to_string().into();
+        Self(Rc::new(Served { worker, door, peer, address }))
+    }
+
     /// `https` when TLS ended here.
     pub(crate) fn scheme(&self) -> &'static str {
         if self.door.tls.is_some() { "https" } else { "http" }
@@ -54,7 +73,7 @@ pub(crate) async fn serve(
     peer: SocketAddr,
     door: Arc<Door>,
 ) {
-    let session = Session { worker, door, peer };
+    let session = Session::new(worker, door, peer);
     let limit = session.worker.shared.snapshot.load().engine.header_timeout;
     let begun = tokio::time::timeout(limit, handshake(&session, stream)).await;
     let Ok(Some((io, alpn_h2))) = begun else { return };

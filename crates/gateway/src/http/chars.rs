@@ -20,7 +20,12 @@ pub(crate) fn is_token(bytes: &[u8]) -> bool {
 
 /// `field-vchar`, space and tab (RFC 9110 §5.5).
 pub(crate) fn is_value(bytes: &[u8]) -> bool {
-    all(bytes, VALUE)
+    are_plain(bytes) || all(bytes, VALUE)
+}
+
+/// No control bytes and no space: what may stand in a request line, beyond ASCII too.
+pub(crate) fn is_visible(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte > b' ' && *byte != 0x7f)
 }
 
 /// One byte of [`is_value`].
@@ -59,6 +64,24 @@ pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
 /// The elements of a comma-separated list, trimmed, without the empty ones (RFC 9110 §5.6.1).
 pub(crate) fn list(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split(|byte| *byte == b',').map(trim).filter(|element| !element.is_empty())
+}
+
+/// Whether there is no control byte, and among eight and more no tab: eight bytes at a time.
+fn are_plain(bytes: &[u8]) -> bool {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGH: u64 = ONES << 7;
+    // A byte's high bit is set in the first where it is below a space, in the second where it is DEL,
+    // and perhaps in bytes above such a one: enough to know that there is one.
+    let odd = |word: u64| {
+        let below_space = word.wrapping_sub(ONES * 0x20) & !word;
+        let delete = word ^ (ONES * 0x7f);
+        (below_space | (delete.wrapping_sub(ONES) & !delete)) & HIGH
+    };
+    // The last eight may have been among those before.
+    let Some(last) = bytes.last_chunk::<8>() else { return all(bytes, VALUE) };
+    let (words, _) = bytes.as_chunks::<8>();
+    let seen = words.iter().fold(0, |seen, word| seen | odd(u64::from_le_bytes(*word)));
+    seen | odd(u64::from_le_bytes(*last)) == 0
 }
 
 fn all(bytes: &[u8], class: u8) -> bool {
@@ -103,4 +126,25 @@ const fn is_one_of(byte: u8, set: &[u8]) -> bool {
         index += 1;
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_told_by_words_as_by_bytes() {
+        for len in 0..20 {
+            for place in 0..len {
+                for byte in 0..=u8::MAX {
+                    let mut bytes = vec![b'~'; len];
+                    bytes[place] = byte;
+                    assert_eq!(is_value(&bytes), all(&bytes, VALUE), "{byte} in {len} bytes");
+                    let mut high = vec![0xff; len];
+                    high[place] = byte;
+                    assert_eq!(is_value(&high), all(&high, VALUE), "{byte} in {len} high bytes");
+                }
+            }
+        }
+    }
 }

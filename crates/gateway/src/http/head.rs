@@ -105,6 +105,11 @@ impl Fields {
         self.all(name).next()
     }
 
+    /// Whether there is a field of any of these names, each given by its bit.
+    pub(crate) fn has_any(&self, names: u64) -> bool {
+        self.present & names != 0 && self.fields.iter().any(|field| names & field.known.bit() != 0)
+    }
+
     /// Every value under a known name, in order.
     pub fn all(&self, name: Known) -> impl Iterator<Item = &[u8]> {
         let fields = if self.may_hold(name) { self.fields.as_slice() } else { &[] };
@@ -217,8 +222,12 @@ impl Fields {
             let name = coding.split(|byte| *byte == b';').next().unwrap_or_default();
             chars::trim(name).eq_ignore_ascii_case(b"trailers")
         });
-        for option in self.connection_options() {
-            self.remove_named(&option);
+        // What nearly every list is names no field.
+        let is_usual = |list: &[u8]| matches!(list, b"keep-alive" | b"close" | b"Keep-Alive");
+        if !self.all(Known::Connection).all(is_usual) {
+            for option in self.connection_options() {
+                self.remove_named(&option);
+            }
         }
         self.present &= !HOP_BY_HOP;
         self.fields.retain(|field| !field.known.is_hop_by_hop());

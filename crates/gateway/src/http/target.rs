@@ -66,11 +66,20 @@ impl Target {
         text(self.authority.of(&self.raw))
     }
 
+    /// [`Target::path`] as bytes.
+    pub(crate) fn path_bytes(&self) -> &[u8] {
+        self.path.of(&self.raw)
+    }
+
+    /// [`Target::authority`] as bytes.
+    pub(crate) fn authority_bytes(&self) -> &[u8] {
+        self.authority.of(&self.raw)
+    }
+
     /// The host without its port, as sent: any case, IPv6 in brackets, a final dot kept.
     #[must_use]
     pub fn host(&self) -> &str {
-        let authority = self.authority();
-        authority.get(..self.host_len).unwrap_or(authority)
+        text(self.authority_bytes().get(..self.host_len).unwrap_or_default())
     }
 
     /// The port, when one was sent.

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::{Method, StatusCode};
-use posthouse_base::trace::{TraceContext, write_hex};
+use posthouse_base::trace::{TRACE_ID, TraceContext};
 
 use crate::access::Record;
-use crate::cluster::Service;
+use crate::cluster::{Coarse, Service};
 use crate::downstream::Session;
 use crate::fault::Fault;
 use crate::http::head::{Fields, Known};
@@ -24,6 +24,8 @@ const LONGEST_REQUEST_ID: usize = 128;
 pub(crate) struct Call {
     pub(crate) session: Session,
     pub(crate) begun: Instant,
+    /// [`Call::begun`] as the rules about instances see time.
+    pub(crate) since: Coarse,
     ended: Option<Instant>,
     pub(crate) client: SocketAddr,
     pub(crate) method: Option<Method>,
@@ -31,7 +33,8 @@ pub(crate) struct Call {
     pub(crate) protocol: &'static str,
     pub(crate) is_grpc: bool,
     pub(crate) trace: TraceContext,
-    pub(crate) request_id: String,
+    /// The request's id, if the client chose it: else it is that of the trace.
+    request_id: Option<Box<str>>,
     pub(crate) route: Option<Arc<Route<Arc<Service>>>>,
     pub(crate) service: Option<Arc<Service>>,
     pub(crate) endpoint: Option<SocketAddr>,
@@ -51,11 +54,7 @@ impl Call {
             .get(Known::Traceparent)
             .and_then(TraceContext::parse)
             .map_or_else(|| TraceContext::begin(true), TraceContext::child);
-        let request_id = request
-            .fields
-            .get(Known::XRequestId)
-            .and_then(accepted_id)
-            .map_or_else(|| hex(trace.trace_id), str::to_owned);
+        let request_id = request.fields.get(Known::XRequestId).and_then(accepted_id).map(Box::from);
         let mut call = Self::unread(session, client);
         call.method = Some(request.method.clone());
         call.target = Some(request.target.clone());
@@ -69,9 +68,11 @@ impl Call {
     /// Begins the ledger of a request whose head could not be read.
     pub(crate) fn unread(session: &Session, client: SocketAddr) -> Self {
         session.worker.shared.metrics.call_began();
+        let begun = Instant::now();
         Self {
             session: session.clone(),
-            begun: Instant::now(),
+            begun,
+            since: Coarse::of(begun),
             ended: None,
             client,
             method: None,
@@ -79,7 +80,7 @@ impl Call {
             protocol: "-",
             is_grpc: false,
             trace: TraceContext { trace_id: 0, span_id: 0, sampled: false },
-            request_id: String::new(),
+            request_id: None,
             route: None,
             service: None,
             endpoint: None,
@@ -94,9 +95,19 @@ impl Call {
 
     /// Puts the call's place in its trace, and its id, into the request.
     pub(crate) fn mark(&self, fields: &mut Fields) {
-        fields.set_known(Known::Traceparent, &self.trace.to_traceparent());
-        if fields.get(Known::XRequestId) != Some(self.request_id.as_bytes()) {
-            fields.set_known(Known::XRequestId, self.request_id.as_bytes());
+        let traceparent = self.trace.to_traceparent();
+        fields.set_known(Known::Traceparent, &traceparent);
+        if self.request_id.is_none() {
+            fields.set_known(Known::XRequestId, &traceparent[TRACE_ID]);
+        }
+    }
+
+    /// Puts the call's id into a header section, if it has one.
+    pub(crate) fn tell_id(&self, fields: &mut Fields) {
+        match &self.request_id {
+            Some(id) => fields.set_known(Known::XRequestId, id.as_bytes()),
+            None if self.trace.trace_id == 0 => {}
+            None => fields.set_known(Known::XRequestId, &self.trace.to_traceparent()[TRACE_ID]),
         }
     }
 
@@ -127,8 +138,8 @@ impl Drop for Call {
         let record = Record {
             client: self.client,
             method: self.method.as_ref(),
-            host: self.target.as_ref().map_or("", Target::authority),
-            path: self.target.as_ref().map_or("", Target::path),
+            host: self.target.as_ref().map_or(b"", Target::authority_bytes),
+            path: self.target.as_ref().map_or(b"", Target::path_bytes),
             protocol: self.protocol,
             status: self.status,
             grpc_status: self.grpc_status,
@@ -141,7 +152,7 @@ impl Drop for Call {
             duration,
             fault: self.fault.map(Fault::label),
             trace: self.trace,
-            request_id: &self.request_id,
+            request_id: self.request_id.as_deref(),
         };
         let metrics = &worker.shared.metrics;
         let meters = worker.book.meters(metrics, self.route.as_ref(), self.service.as_ref());
@@ -156,10 +167,4 @@ fn accepted_id(value: &[u8]) -> Option<&str> {
     let accepted =
         !value.is_empty() && value.len() <= LONGEST_REQUEST_ID && value.iter().all(plain);
     accepted.then(|| std::str::from_utf8(value).ok())?
-}
-
-fn hex(id: u128) -> String {
-    let mut digits = vec![0; 32];
-    write_hex(&mut digits, id);
-    String::from_utf8(digits).unwrap_or_default()
 }

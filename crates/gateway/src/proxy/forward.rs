@@ -75,22 +75,33 @@ pub(crate) struct Answered {
 pub(crate) struct Try {
     in_flight: InFlight,
     begun: std::time::Instant,
-    latency: Option<Duration>,
+    since: Coarse,
+    /// How long the head took, and when it was here.
+    heard: Option<(Duration, Coarse)>,
 }
 
 impl Try {
     /// The instance's head is here: it owes nothing more.
     fn heard(&mut self) {
-        let now = std::time::Instant::now();
-        self.latency = Some(now.duration_since(self.begun));
-        self.in_flight.heard(Coarse::of(now));
+        let latency = self.begun.elapsed();
+        let now = self.since.plus(latency);
+        self.heard = Some((latency, now));
+        self.in_flight.heard(now);
     }
 
     /// The try ended.
     pub(crate) fn finish(self, outcome: Outcome) {
-        let now = std::time::Instant::now();
-        let latency = self.latency.unwrap_or_else(|| now.duration_since(self.begun));
-        self.in_flight.finish(outcome, latency, Coarse::of(now));
+        let passed = self.begun.elapsed();
+        let latency = self.heard.map_or(passed, |(latency, _)| latency);
+        self.in_flight.finish(outcome, latency, self.since.plus(passed));
+    }
+
+    /// [`Try::finish`] for one that ends with the head of its answer: the clock need not be read.
+    pub(crate) fn finish_with_head(self, outcome: Outcome) {
+        match self.heard {
+            Some((latency, now)) => self.in_flight.finish(outcome, latency, now),
+            None => self.finish(outcome),
+        }
     }
 }
 
@@ -132,12 +143,11 @@ struct Forward<'a> {
 pub(crate) async fn forward(
     call: &mut Call,
     outgoing: &Outgoing<'_>,
-    service: &Arc<Service>,
+    (service, settings): (&Arc<Service>, Arc<model::Service>),
     retries: &Retries,
     body: &mut Body,
     client: &mut dyn Client,
 ) -> Result<Box<Answered>, Fault> {
-    let settings = Arc::clone(&service.settings());
     let mut forward = Forward {
         outgoing,
         service,
@@ -207,7 +217,7 @@ impl Forward<'_> {
             hash: self.outgoing.hash,
             exclude: &self.tried,
             rng: &mut rng,
-            now: if call.tries == 0 { Coarse::of(call.begun) } else { Coarse::now() },
+            now: if call.tries == 0 { call.since } else { Coarse::now() },
         })
     }
 
@@ -327,9 +337,14 @@ impl Forward<'_> {
         call: &Call,
         endpoint: &Arc<Endpoint>,
     ) -> Result<(Exchange, Try, Instant), Failed> {
-        let begun = if call.tries == 1 { call.begun } else { std::time::Instant::now() };
-        let in_flight = self.service.begin(endpoint, Coarse::of(begun));
-        let tried = Try { in_flight, begun, latency: None };
+        let (begun, since) = if call.tries == 1 {
+            (call.begun, call.since)
+        } else {
+            let now = std::time::Instant::now();
+            (now, Coarse::of(now))
+        };
+        let in_flight = self.service.begin(endpoint, since);
+        let tried = Try { in_flight, begun, since, heard: None };
         let pools = &call.session.worker.pools;
         let outgoing = self.outgoing.as_call();
         let lease = pools.lease(endpoint, &self.settings, &outgoing, self.outgoing.limits);

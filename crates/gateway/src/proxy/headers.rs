@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 
 use crate::config::model::{Engine, Forwarded};
+use crate::downstream::Session;
 use crate::http::head::{Fields, Known};
 
 /// The most entries of `X-Forwarded-For` that are looked at: more is nobody's real chain.
@@ -42,11 +43,11 @@ fn address_of(text: &[u8]) -> Option<SocketAddr> {
 pub(crate) fn tell_about_client(
     fields: &mut Fields,
     engine: &Engine,
-    peer: SocketAddr,
-    scheme: &str,
-    authority: &str,
+    session: &Session,
+    authority: &[u8],
 ) {
-    let from_proxy = engine.trusted_proxies.iter().any(|net| net.contains(&peer.ip()));
+    let ip = session.peer.ip();
+    let from_proxy = engine.trusted_proxies.iter().any(|net| net.contains(&ip));
     if !from_proxy {
         for name in [
             Known::XForwardedFor,
@@ -65,28 +66,27 @@ pub(crate) fn tell_about_client(
         Forwarded::Both => (true, true),
         Forwarded::Off => return,
     };
-    let mut address = Text::new();
-    address.push_address(peer.ip());
+    let (address, scheme) = (session.address.as_bytes(), session.scheme());
     if legacy {
-        add_legacy(fields, address.as_bytes(), scheme, authority);
+        add_legacy(fields, address, scheme, authority);
     }
     if standard {
-        add_standard(fields, peer.ip(), address.as_bytes(), scheme, authority);
+        add_standard(fields, ip, address, scheme, authority);
     }
 }
 
-fn add_legacy(fields: &mut Fields, address: &[u8], scheme: &str, authority: &str) {
+fn add_legacy(fields: &mut Fields, address: &[u8], scheme: &str, authority: &[u8]) {
     append_to_list(fields, Known::XForwardedFor, address);
     if fields.get(Known::XForwardedProto).is_none() {
         fields.append_known(Known::XForwardedProto, scheme.as_bytes());
     }
     if fields.get(Known::XForwardedHost).is_none() && !authority.is_empty() {
-        fields.append_known(Known::XForwardedHost, authority.as_bytes());
+        fields.append_known(Known::XForwardedHost, authority);
     }
 }
 
 /// RFC 7239 §4: values that are not tokens are quoted, IPv6 addresses in brackets.
-fn add_standard(fields: &mut Fields, ip: IpAddr, address: &[u8], scheme: &str, authority: &str) {
+fn add_standard(fields: &mut Fields, ip: IpAddr, address: &[u8], scheme: &str, authority: &[u8]) {
     let mut element = Vec::with_capacity(64);
     element.extend_from_slice(b"for=");
     if ip.is_ipv6() {
@@ -100,7 +100,7 @@ fn add_standard(fields: &mut Fields, ip: IpAddr, address: &[u8], scheme: &str, a
     element.extend_from_slice(scheme.as_bytes());
     if !authority.is_empty() {
         element.extend_from_slice(b";host=\"");
-        element.extend_from_slice(authority.as_bytes());
+        element.extend_from_slice(authority);
         element.push(b'"');
     }
     append_to_list(fields, Known::Forwarded, &element);
@@ -118,42 +118,6 @@ fn append_to_list(fields: &mut Fields, name: Known, element: &[u8]) {
     }
     list.extend_from_slice(element);
     fields.set_known(name, &list);
-}
-
-/// A short text on the stack.
-struct Text {
-    bytes: [u8; 48],
-    len: usize,
-}
-
-impl Text {
-    const fn new() -> Self {
-        Self { bytes: [0; 48], len: 0 }
-    }
-
-    fn push_address(&mut self, address: IpAddr) {
-        match address {
-            IpAddr::V4(v4) => {
-                for (index, octet) in v4.octets().into_iter().enumerate() {
-                    if index > 0 {
-                        self.push(b".");
-                    }
-                    self.push(itoa::Buffer::new().format(octet).as_bytes());
-                }
-            }
-            IpAddr::V6(v6) => self.push(v6.to_string().as_bytes()),
-        }
-    }
-
-    fn push(&mut self, bytes: &[u8]) {
-        let end = (self.len + bytes.len()).min(self.bytes.len());
-        self.bytes[self.len..end].copy_from_slice(&bytes[..end - self.len]);
-        self.len = end;
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ pub(crate) use websocket::Key as WebsocketKey;
 use self::body::Body;
 use self::call::Call;
 use self::forward::{Answered, Outgoing};
-use crate::cluster::{self, Admission, Coarse, Refused, Service};
+use crate::cluster::{self, Admission, Refused, Service};
 use crate::config::model::{self, Action, HashKey};
 use crate::downstream::Session;
 use crate::fault::Fault;
@@ -57,13 +57,17 @@ pub(crate) async fn handle(
 ) -> Reply {
     let snapshot = session.worker.shared.snapshot.load_full();
     let mut call = accept(session, &snapshot, request);
-    match run(&snapshot, &mut call, request, client).await {
-        Ok(Next::Answered(answered, plan, body)) => {
-            respond::relay(call, request, plan.route.as_deref(), answered, body)
-        }
-        Ok(Next::Local(local)) => {
+    let mut plan = match route(&snapshot, &mut call, request) {
+        Ok(Way::Forward(plan)) => plan,
+        Ok(Way::Local(local)) => {
             call.status = Some(local.status);
-            Reply::Local(local)
+            return Reply::Local(local);
+        }
+        Err(fault) => return Reply::Local(respond::fault(&mut call, fault, None)),
+    };
+    match run(&snapshot, &mut call, request, &mut plan, client).await {
+        Ok((answered, body)) => {
+            respond::relay(call, request, plan.route.as_deref(), answered, body)
         }
         Err(fault) => Reply::Local(respond::fault(&mut call, fault, None)),
     }
@@ -75,29 +79,23 @@ pub(crate) fn refuse(session: &Session, fault: Fault) -> Local {
     respond::fault(&mut call, fault, None)
 }
 
-/// What the phases led to.
-enum Next {
-    Answered(Box<Answered>, Box<Plan>, Body),
-    Local(Local),
-}
-
+/// The phases of a call that an instance is to answer.
 async fn run(
     snapshot: &Snapshot,
     call: &mut Call,
     request: &mut Request,
+    plan: &mut Plan,
     client: &mut dyn Client,
-) -> Result<Next, Fault> {
-    let mut plan = match route(snapshot, call, request)? {
-        Way::Forward(plan) => plan,
-        Way::Local(local) => return Ok(Next::Local(local)),
-    };
-    limit(call, request, &mut plan)?;
+) -> Result<(Box<Answered>, Body), Fault> {
+    limit(call, request, plan)?;
     let retries = plan.route.as_ref().map_or(&snapshot.named.retries, |one| &one.config.retries);
     let max_body = plan.route.as_ref().and_then(|one| one.config.max_body);
     let mut body = Body::new(max_body, keep_limit(request, retries));
     let answered = {
-        let outgoing = prepare(snapshot, call, request, &plan);
-        forward::forward(call, &outgoing, &plan.service, retries, &mut body, client).await?
+        let settings = Arc::clone(&plan.service.settings());
+        let outgoing = prepare(snapshot, call, request, plan, &settings);
+        forward::forward(call, &outgoing, (&plan.service, settings), retries, &mut body, client)
+            .await?
     };
     if let (Some(key), true) = (&request.websocket_key, answered.head.is_switched())
         && let Err(fault) = key.check(answered.head.status, &answered.head.fields)
@@ -105,7 +103,7 @@ async fn run(
         answered.tried.finish(cluster::Outcome::Failure(cluster::Failure::Malformed));
         return Err(fault);
     }
-    Ok(Next::Answered(answered, plan, body))
+    Ok((answered, body))
 }
 
 /// `accept`: the call gets its ledger, its place in a trace and its client's address.
@@ -117,7 +115,7 @@ fn accept(session: &Session, snapshot: &Snapshot, request: &Request) -> Call {
 
 /// What a route says.
 enum Way {
-    Forward(Box<Plan>),
+    Forward(Plan),
     Local(Local),
 }
 
@@ -155,7 +153,7 @@ fn route(snapshot: &Snapshot, call: &mut Call, request: &Request) -> Result<Way,
                 deadline,
                 _admission: None,
             };
-            Ok(Way::Forward(Box::new(plan)))
+            Ok(Way::Forward(plan))
         }
         Action::Redirect(redirect) => {
             let scheme = call.session.scheme();
@@ -178,7 +176,7 @@ fn named(snapshot: &Snapshot, call: &mut Call, request: &Request) -> Result<Way,
     let timeout = snapshot.named.timeout;
     let deadline = deadline(call, request, timeout);
     let plan = Plan { service, route: None, caught: Caught::default(), deadline, _admission: None };
-    Ok(Way::Forward(Box::new(plan)))
+    Ok(Way::Forward(plan))
 }
 
 /// The service's name in `NAME.service.consul`.
@@ -198,8 +196,7 @@ fn limit(call: &Call, request: &Request, plan: &mut Plan) -> Result<(), Fault> {
     {
         return Err(Fault::BodyTooLarge);
     }
-    let now = Coarse::of(call.begun);
-    let admission = plan.service.admit(now).map_err(|refused| {
+    let admission = plan.service.admit(call.since).map_err(|refused| {
         Fault::Circuit(match refused {
             Refused::TooManyRequests => "too-many-requests",
             Refused::Open => "circuit-open",
@@ -225,19 +222,18 @@ fn prepare<'a>(
     call: &Call,
     request: &'a mut Request,
     plan: &'a Plan,
+    settings: &model::Service,
 ) -> Outgoing<'a> {
     let session = &call.session;
     let upgrade = request.upgrade.then(|| request.fields.get(Known::Upgrade).map(<[u8]>::to_vec));
-    let hash = hash_of(&plan.service.settings(), request, call);
+    let hash = hash_of(settings, request, call);
     let stripped = request.fields.strip_hop_by_hop();
     request.fields.remove(Known::Expect);
-    let authority = request.target.authority();
     headers::tell_about_client(
         &mut request.fields,
         &snapshot.engine,
-        session.peer,
-        session.scheme(),
-        authority,
+        session,
+        request.target.authority_bytes(),
     );
     call.mark(&mut request.fields);
     let (path_and_query, authority) = match &plan.route {
@@ -249,7 +245,7 @@ fn prepare<'a>(
             }
             (path, authority)
         }
-        None => (Cow::Borrowed(request.target.path_and_query()), authority),
+        None => (Cow::Borrowed(request.target.path_and_query()), request.target.authority()),
     };
     let authority = if authority.is_empty() { &**plan.service.name() } else { authority };
     if request.fields.get(Known::Host) != Some(authority.as_bytes()) {

@@ -32,6 +32,8 @@ pub(crate) struct Relay {
     idle_timeout: Duration,
     /// When the call is cut, if it may be.
     cut_at: Option<tokio::time::Instant>,
+    /// Nothing was waited for since the head came, so that it is still that time.
+    pub(crate) at_once: bool,
     ended: bool,
 }
 
@@ -62,6 +64,7 @@ impl Relay {
             call,
             idle_timeout: answer.idle_timeout,
             cut_at: answer.cut_at,
+            at_once: false,
             ended: false,
         }
     }
@@ -135,8 +138,10 @@ impl Relay {
             Some(Fault::Closed) => Outcome::Failure(Failure::Reset),
             Some(_) => Outcome::Cancelled,
         };
-        if let Some(tried) = self.tried.take() {
-            tried.finish(outcome);
+        match self.tried.take() {
+            Some(tried) if self.at_once => tried.finish_with_head(outcome),
+            Some(tried) => tried.finish(outcome),
+            None => {}
         }
     }
 

@@ -64,9 +64,7 @@ pub(super) fn relay(
 pub(super) fn fault(call: &mut Call, fault: Fault, allow: Option<&[Method]>) -> Local {
     call.fault = Some(fault);
     let mut fields = date();
-    if !call.request_id.is_empty() {
-        fields.append_known(Known::XRequestId, call.request_id.as_bytes());
-    }
+    call.tell_id(&mut fields);
     if call.is_grpc {
         call.status = Some(StatusCode::OK);
         call.grpc_status = Some(fault.grpc_status());

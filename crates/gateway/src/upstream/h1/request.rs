@@ -20,13 +20,11 @@ pub(super) enum Upload {
 }
 
 /// Fields that would frame the message or the connection a second time.
-const FRAMING: [Known; 5] = [
-    Known::TransferEncoding,
-    Known::Connection,
-    Known::Upgrade,
-    Known::KeepAlive,
-    Known::Http2Settings,
-];
+const FRAMING: u64 = Known::TransferEncoding.bit()
+    | Known::Connection.bit()
+    | Known::Upgrade.bit()
+    | Known::KeepAlive.bit()
+    | Known::Http2Settings.bit();
 
 /// Writes the head. A request that came over HTTP/2 was checked by
 /// [`check_downgrade`](crate::http1::check_downgrade); this holds whatever came before: a request
@@ -84,7 +82,7 @@ impl Upload {
 fn check(call: &Call<'_>) -> Result<(), &'static str> {
     let path = call.path_and_query.as_bytes();
     let in_form = path.first() == Some(&b'/') || path == b"*";
-    if !in_form || !path.iter().all(|byte| *byte > b' ' && *byte != 0x7f) {
+    if !in_form || !chars::is_visible(path) {
         return Err("target");
     }
     if *call.method == Method::CONNECT {
@@ -99,7 +97,7 @@ fn check(call: &Call<'_>) -> Result<(), &'static str> {
     if call.fields.all(Known::Host).nth(1).is_some() {
         return Err("host-doubled");
     }
-    if FRAMING.iter().any(|name| call.fields.get(*name).is_some()) {
+    if call.fields.has_any(FRAMING) {
         return Err("connection-field");
     }
     Ok(())
