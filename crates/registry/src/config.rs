@@ -7,6 +7,7 @@ use posthouse_base::config::{Path, Report, Size, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::access::{Access, RawTokens};
 use crate::state;
 
 /// Where the DNS interface is, unless the configuration says otherwise.
@@ -30,6 +31,8 @@ pub struct Raw {
     pub node: String,
     /// The name of the datacenter; requests for another one are refused.
     pub datacenter: String,
+    /// Who may do what over the Consul HTTP API. Without it everybody may do everything.
+    pub tokens: Option<RawTokens>,
     /// How much the registry takes on.
     pub limits: RawLimits,
 }
@@ -45,6 +48,14 @@ pub struct RawLimits {
     pub instances: usize,
     /// Checks of all instances and nodes; more are refused (429).
     pub checks: usize,
+    /// Keys; more are refused (429).
+    pub kv_keys: usize,
+    /// All keys and values together; more are refused (429).
+    pub kv_bytes: Size,
+    /// A key's value, and a transaction; a longer one is refused (413).
+    pub kv_value: Size,
+    /// Sessions; more are refused (429).
+    pub sessions: usize,
     /// Blocking reads that wait at the same time; more are refused (429).
     pub watchers: usize,
     /// Connections; one more is answered 503 and closed.
@@ -83,6 +94,7 @@ impl Default for Raw {
             dns_ttl: Span(Duration::ZERO),
             node: "posthouse-1".into(),
             datacenter: "dc1".into(),
+            tokens: None,
             limits: RawLimits::default(),
         }
     }
@@ -94,6 +106,10 @@ impl Default for RawLimits {
             nodes: 10_000,
             instances: 100_000,
             checks: 200_000,
+            kv_keys: 100_000,
+            kv_bytes: Size(64 << 20),
+            kv_value: Size(512 << 10),
+            sessions: 50_000,
             watchers: 20_000,
             connections: 30_000,
             body: Size(512 << 10),
@@ -120,6 +136,7 @@ pub struct Config {
     pub(crate) dns_ttl: Duration,
     pub(crate) node: String,
     pub(crate) datacenter: String,
+    access: Access,
     pub(crate) limits: RawLimits,
 }
 
@@ -145,6 +162,7 @@ impl Config {
         }
         let dns = check_dns(raw, address.as_ref().ok(), path, report);
         let domain = check_domain(&raw.domain, &path.key("domain"), report);
+        let access = Access::check(raw.tokens.as_ref(), &path.key("tokens"), report);
         check_limits(&raw.limits, &path.key("limits"), report);
         let mistaken = report.findings()[before..]
             .iter()
@@ -157,6 +175,7 @@ impl Config {
             dns_ttl: raw.dns_ttl.0,
             node: raw.node.clone(),
             datacenter: raw.datacenter.clone(),
+            access,
             limits: raw.limits.clone(),
         })
     }
@@ -173,9 +192,15 @@ impl Config {
         self.dns
     }
 
+    /// Who may do what.
+    pub(crate) const fn access(&self) -> &Access {
+        &self.access
+    }
+
     pub(crate) const fn state_limits(&self) -> state::Limits {
-        let RawLimits { nodes, instances, checks, .. } = self.limits;
-        state::Limits { nodes, instances, checks }
+        let RawLimits { nodes, instances, checks, kv_keys, kv_bytes, sessions, .. } = self.limits;
+        let (keys, key_bytes) = (kv_keys, kv_bytes.0);
+        state::Limits { nodes, instances, checks, keys, key_bytes, sessions }
     }
 }
 
@@ -183,7 +208,8 @@ impl Default for Config {
     fn default() -> Self {
         let Raw { domain, dns_ttl: Span(dns_ttl), node, datacenter, limits, .. } = Raw::default();
         let address = (Ipv4Addr::LOCALHOST, 8500).into();
-        Self { address, dns: Some(DNS), domain, dns_ttl, node, datacenter, limits }
+        let access = Access::default();
+        Self { address, dns: Some(DNS), domain, dns_ttl, node, datacenter, access, limits }
     }
 }
 
@@ -233,6 +259,8 @@ fn check_limits(limits: &RawLimits, path: &Path, report: &mut Report) {
         ("nodes", limits.nodes),
         ("instances", limits.instances),
         ("checks", limits.checks),
+        ("kv_keys", limits.kv_keys),
+        ("sessions", limits.sessions),
         ("watchers", limits.watchers),
         ("connections", limits.connections),
         ("queue", limits.queue),
@@ -251,6 +279,11 @@ fn check_limits(limits: &RawLimits, path: &Path, report: &mut Report) {
     }
     if limits.body.0 < 1024 {
         report.error(&path.key("body"), "a registration does not fit into less than 1KiB");
+    }
+    for (key, size) in [("kv_bytes", limits.kv_bytes), ("kv_value", limits.kv_value)] {
+        if size.0 == 0 {
+            report.error(&path.key(key), "a limit of 0 would refuse everything");
+        }
     }
     let spans = [
         ("header_timeout", limits.header_timeout),

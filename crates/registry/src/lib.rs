@@ -12,6 +12,7 @@
 //! held across a wait; a change wakes those who wait for it and nobody else; whatever a client
 //! can make grow has a limit in [`RawLimits`].
 
+mod access;
 mod config;
 mod consul;
 pub mod dns;
@@ -30,6 +31,7 @@ use std::time::Duration;
 use posthouse_base::task::Tasks;
 use tokio::net::TcpListener;
 
+pub use access::{Level, RawDefault, RawRules, RawToken, RawTokens};
 pub use config::{Config, Raw, RawLimits};
 pub use error::Error;
 pub use follow::{Change, Endpoint, Follower};

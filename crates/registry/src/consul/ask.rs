@@ -1,9 +1,13 @@
 //! What every request may carry: the query parameters that Consul knows, checked once.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
+use http::header::AUTHORIZATION;
 use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde_json::Value;
@@ -12,8 +16,9 @@ use super::App;
 use super::duration;
 use super::filter::Filter;
 use super::reply::Fault;
+use crate::access::{Access, Grant, Kind};
 use crate::metrics::Waited;
-use crate::state::{Index, InstanceView, Node, State as Registry, Topic};
+use crate::state::{CheckView, Index, InstanceView, Node, State as Registry, Topic};
 
 /// How long a blocking read waits when it does not say.
 const DEFAULT_WAIT: Duration = Duration::from_secs(5 * 60);
@@ -25,20 +30,34 @@ const MAX_WAIT: Duration = Duration::from_secs(10 * 60);
 /// do not come back together.
 const JITTER: u32 = 16;
 
-/// A request's parameters.
+const X_TOKEN: HeaderName = HeaderName::from_static("x-consul-token");
+
+/// A request's parameters, and what its bearer may do.
 #[derive(Debug)]
 pub(crate) struct Ask {
     params: Vec<(String, String)>,
     /// Answer when the index has passed this.
     after: Option<Index>,
     wait: Duration,
+    /// What its bearer may do.
+    grant: Arc<Grant>,
+    /// Whether something was left out of the answer because its bearer may not read it.
+    is_filtered: AtomicBool,
 }
 
 impl FromRequestParts<App> for Ask {
     type Rejection = Fault;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Fault> {
-        let ask = Self::parse(parts.uri.query().unwrap_or_default())?;
+        let mut ask = Self::parse(parts.uri.query().unwrap_or_default())?;
+        let access = app.config().access();
+        ask.grant = match ask.secret(&parts.headers) {
+            None | Some("") => Arc::clone(access.anonymous()),
+            Some(secret) => {
+                let grant = access.bearer(secret).ok_or_else(|| Fault::forbidden("ACL not found"));
+                Arc::clone(grant?)
+            }
+        };
         let datacenter = ask.get("dc").unwrap_or_default();
         if !datacenter.is_empty() && datacenter != app.config().datacenter {
             return Err(Fault::internal("No path to datacenter"));
@@ -52,7 +71,13 @@ impl Ask {
         let pairs = query.split('&').filter(|pair| !pair.is_empty());
         let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
         let params = pairs.map(|(key, value)| (decoded(key), decoded(value))).collect();
-        let mut ask = Self { params, after: None, wait: DEFAULT_WAIT };
+        let mut ask = Self {
+            params,
+            after: None,
+            wait: DEFAULT_WAIT,
+            grant: Arc::clone(Access::default().anonymous()),
+            is_filtered: AtomicBool::new(false),
+        };
         if let Some(index) = ask.get("index").filter(|index| !index.is_empty()) {
             let index: u64 = index.parse().map_err(|_error| Fault::bad("Invalid index"))?;
             ask.after = (index > 0).then(|| Index::new(index));
@@ -65,6 +90,85 @@ impl Ask {
             return Err(Fault::bad("?stale and ?consistent contradict each other"));
         }
         Ok(ask)
+    }
+
+    /// The token that a request brings.
+    fn secret<'a>(&'a self, headers: &'a HeaderMap) -> Option<&'a str> {
+        let header = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        let bearer = || {
+            let (scheme, secret) = header(AUTHORIZATION)?.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| secret.trim())
+        };
+        let by_name = self.get("token").filter(|token| !token.is_empty());
+        by_name.or_else(|| header(X_TOKEN).filter(|token| !token.is_empty())).or_else(bearer)
+    }
+
+    /// What the bearer of the request's token may do.
+    pub(crate) fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
+    /// Whether the bearer may read something. If not, the answer says that it leaves something out.
+    pub(crate) fn sees(&self, kind: Kind, name: &str) -> bool {
+        let may = self.grant.may_read(kind, name);
+        if !may {
+            self.is_filtered.store(true, Ordering::Relaxed);
+        }
+        may
+    }
+
+    /// Whether the bearer may read a check: as he may what it is about.
+    pub(crate) fn sees_check(&self, view: &CheckView) -> bool {
+        match &view.instance {
+            Some(stored) => self.sees(Kind::Service, stored.value.service.as_str()),
+            None => self.sees(Kind::Node, view.node.value.name.as_str()),
+        }
+    }
+
+    /// Whether something was left out.
+    pub(crate) fn is_filtered(&self) -> bool {
+        self.is_filtered.load(Ordering::Relaxed)
+    }
+
+    /// Refuses who may not read something.
+    pub(crate) fn must_read(&self, kind: Kind, name: &str) -> Result<(), Fault> {
+        if self.grant.may_read(kind, name) { Ok(()) } else { Err(self.denied(kind, "read", name)) }
+    }
+
+    /// Refuses who may not write something.
+    pub(crate) fn must_write(&self, kind: Kind, name: &str) -> Result<(), Fault> {
+        if self.grant.may_write(kind, name) {
+            Ok(())
+        } else {
+            Err(self.denied(kind, "write", name))
+        }
+    }
+
+    /// Refuses who may not write everything whose name begins with `prefix`.
+    pub(crate) fn must_write_below(&self, kind: Kind, prefix: &str) -> Result<(), Fault> {
+        let may = self.grant.may_write_below(kind, prefix);
+        if may { Ok(()) } else { Err(self.denied(kind, "write", prefix)) }
+    }
+
+    fn denied(&self, kind: Kind, what: &str, name: &str) -> Fault {
+        let lacks = format!("lacks permission '{}:{what}' on {name:?}", kind.as_str());
+        Fault::forbidden(match self.grant.name() {
+            Some(token) => format!("Permission denied: token {token:?} {lacks}"),
+            None => format!(
+                "Permission denied: anonymous token {lacks}. The anonymous token is used implicitly \
+                 when a request does not specify a token."
+            ),
+        })
+    }
+
+    /// Whether a parameter is there, whatever its value.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// The index that the answer should have passed.
+    pub(crate) const fn after(&self) -> Option<Index> {
+        self.after
     }
 
     /// The first value of a parameter.
@@ -115,11 +219,21 @@ impl Ask {
     /// Waits, if the request asks for it, until `topic` has changed since, its time is over, or the
     /// registry shuts down.
     pub(crate) async fn wait(&self, app: &App, topic: &Topic) -> Result<(), Fault> {
+        self.wait_for(app, topic, |state| state.index_of(topic)).await
+    }
+
+    /// Waits as [`Ask::wait`] does, for something whose index may change whenever `topic` does.
+    pub(crate) async fn wait_for(
+        &self,
+        app: &App,
+        topic: &Topic,
+        index_of: impl Fn(&Registry) -> Index,
+    ) -> Result<(), Fault> {
         if let Some(after) = self.after {
             let moved = |state: &Registry| {
                 // An index from the future is from another life of the registry: what its owner
                 // knows is no good, so it is told at once.
-                state.index_of(topic) > after || after > state.index()
+                index_of(state) > after || after > state.index()
             };
             self.wait_until(app, topic, moved).await?;
         }

@@ -4,7 +4,9 @@ use axum::extract::{FromRequest, Request};
 use axum::response::Response;
 use bytes::Bytes;
 use http::StatusCode;
+use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use posthouse_base::config::Size;
 use serde::de::DeserializeOwned;
 
 use super::App;
@@ -28,18 +30,72 @@ impl FromRequest<App> for Body {
     type Rejection = Fault;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Fault> {
-        let limits = &app.config().limits;
-        let limit = usize::try_from(limits.body.0).unwrap_or(usize::MAX);
-        let whole = Limited::new(request.into_body(), limit).collect();
-        match tokio::time::timeout(limits.body_timeout.0, whole).await {
-            Ok(Ok(body)) => Ok(Self(body.to_bytes())),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+        let limit = app.config().limits.body;
+        read(request, app, limit).await.map(Self).map_err(|failure| match failure {
+            Failure::TooLarge(_) => {
                 app.shared().metrics.limited("body");
-                let text = format!("Request body too large: at most {} are read", limits.body);
-                Err(Fault::new(StatusCode::PAYLOAD_TOO_LARGE, text))
+                let text = format!("Request body too large: at most {limit} are read");
+                Fault::new(StatusCode::PAYLOAD_TOO_LARGE, text)
             }
-            Ok(Err(error)) => Err(Fault::bad(format!("Request body unreadable: {error}"))),
-            Err(_elapsed) => Err(Fault::new(StatusCode::REQUEST_TIMEOUT, "Request body too slow")),
+            Failure::Other(fault) => fault,
+        })
+    }
+}
+
+/// The whole body of a request that is or carries values: its limit is `kv_value`.
+#[derive(Debug)]
+pub(crate) struct Value(pub(crate) Bytes);
+
+impl Value {
+    /// The body as `T`.
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, Fault> {
+        loose::from_slice(&self.0)
+            .map_err(|error| Fault::bad(format!("Failed to parse body: {error}")))
+    }
+}
+
+impl FromRequest<App> for Value {
+    type Rejection = Fault;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Fault> {
+        let limit = app.config().limits.kv_value;
+        read(request, app, limit).await.map(Self).map_err(|failure| match failure {
+            Failure::TooLarge(length) => {
+                app.shared().metrics.limited("kv_value");
+                let length = length.map(|length| format!("({length} bytes)")).unwrap_or_default();
+                let text = format!(
+                    "Request body{length} too large, max size: {} bytes. \
+                     See registry.limits.kv_value.",
+                    limit.0
+                );
+                Fault::new(StatusCode::PAYLOAD_TOO_LARGE, text)
+            }
+            Failure::Other(fault) => fault,
+        })
+    }
+}
+
+enum Failure {
+    /// Longer than the limit; how long, if it was said.
+    TooLarge(Option<u64>),
+    Other(Fault),
+}
+
+async fn read(request: Request, app: &App, limit: Size) -> Result<Bytes, Failure> {
+    let announced = request.body().size_hint().exact();
+    if announced.is_some_and(|length| length > limit.0) {
+        return Err(Failure::TooLarge(announced));
+    }
+    let most = usize::try_from(limit.0).unwrap_or(usize::MAX);
+    let whole = Limited::new(request.into_body(), most).collect();
+    match tokio::time::timeout(app.config().limits.body_timeout.0, whole).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Failure::TooLarge(None)),
+        Ok(Err(error)) => {
+            Err(Failure::Other(Fault::bad(format!("Request body unreadable: {error}"))))
+        }
+        Err(_elapsed) => {
+            Err(Failure::Other(Fault::new(StatusCode::REQUEST_TIMEOUT, "Request body too slow")))
         }
     }
 }

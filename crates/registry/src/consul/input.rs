@@ -45,6 +45,8 @@ pub(crate) struct ServiceInput {
     enable_tag_override: bool,
     check: Option<CheckInput>,
     checks: Vec<CheckInput>,
+    /// For transactions.
+    pub(crate) modify_index: u64,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -339,6 +341,8 @@ pub(crate) struct CatalogRegistration {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub(crate) struct CatalogCheck {
+    /// For transactions.
+    pub(crate) node: String,
     #[serde(rename = "CheckID")]
     check_id: String,
     name: String,
@@ -349,6 +353,8 @@ pub(crate) struct CatalogCheck {
     service_id: String,
     #[serde(rename = "Type")]
     kind: String,
+    /// For transactions.
+    pub(crate) modify_index: u64,
 }
 
 impl CatalogCheck {

@@ -1,6 +1,7 @@
 //! Consul's HTTP API: its paths, its JSON, its manners.
 //!
-//! In reading order: the router here, then `agent`, `catalog` and `health` (the requests), `ask`
+//! In reading order: the router here, then `agent`, `catalog`, `health`, `kv`, `session`, `txn` and
+//! `event` (the requests), `ask`
 //! (parameters and blocking reads), `input` and `wire` (JSON in and out), `filter`, and `server`
 //! (connections). Behaviour and shapes are Consul's as its clients know them; a deviation is said
 //! where it is made.
@@ -10,12 +11,16 @@ mod ask;
 mod body;
 mod catalog;
 mod duration;
+mod event;
 mod filter;
 mod health;
 mod input;
+mod kv;
 mod loose;
 mod reply;
 mod server;
+mod session;
+mod txn;
 mod wire;
 
 use std::net::SocketAddr;
@@ -115,6 +120,7 @@ pub(crate) fn router(app: App) -> Router {
     Router::new()
         .merge(agent_routes())
         .merge(catalog_routes())
+        .merge(store_routes())
         .merge(refused_routes())
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
@@ -160,16 +166,33 @@ fn catalog_routes() -> Router<App> {
         .route("/v1/status/peers", get(peers))
 }
 
+fn store_routes() -> Router<App> {
+    let key = || get(kv::get).put(kv::put).delete(kv::delete);
+    Router::new()
+        .route("/v1/kv", key())
+        .route("/v1/kv/", key())
+        .route("/v1/kv/{*key}", key())
+        .route("/v1/session/create", put(session::create))
+        .route("/v1/session/destroy/", put(session::missing_session))
+        .route("/v1/session/destroy/{*id}", put(session::destroy))
+        .route("/v1/session/renew/", put(session::missing_session))
+        .route("/v1/session/renew/{*id}", put(session::renew))
+        .route("/v1/session/info/", get(session::missing_session))
+        .route("/v1/session/info/{*id}", get(session::info))
+        .route("/v1/session/node/", get(session::missing_node))
+        .route("/v1/session/node/{*name}", get(session::of_node))
+        .route("/v1/session/list", get(session::list))
+        .route("/v1/txn", put(txn::transact))
+        .route("/v1/event/fire/", put(event::missing_name))
+        .route("/v1/event/fire/{*name}", put(event::fire))
+        .route("/v1/event/list", get(event::list))
+}
+
 /// What is known and not served, so that a client is told so and not that its path is wrong.
 fn refused_routes() -> Router<App> {
-    const LATER: &str = "Posthouse does not serve key-value, sessions, transactions and events yet";
     const NEVER: &str = "Posthouse does not serve this part of Consul's API";
     let mut router = Router::new();
     for (group, text) in [
-        ("kv", LATER),
-        ("session", LATER),
-        ("txn", LATER),
-        ("event", LATER),
         ("connect", NEVER),
         ("config", NEVER),
         ("acl", NEVER),

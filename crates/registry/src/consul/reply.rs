@@ -11,7 +11,7 @@ use serde_json::ser::{PrettyFormatter, Serializer};
 
 use super::ask::Ask;
 use crate::error::Error;
-use crate::state::{Index, Refusal};
+use crate::state::{Index, Refusal, session};
 
 const X_INDEX: HeaderName = HeaderName::from_static("x-consul-index");
 const X_KNOWN_LEADER: HeaderName = HeaderName::from_static("x-consul-knownleader");
@@ -35,8 +35,16 @@ impl Fault {
         Self { status, text: text.into() }
     }
 
+    pub(crate) fn text(self) -> String {
+        self.text.into_owned()
+    }
+
     pub(crate) fn bad(text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, text)
+    }
+
+    pub(crate) fn forbidden(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, text)
     }
 
     pub(crate) fn not_found(text: impl Into<Cow<'static, str>>) -> Self {
@@ -65,6 +73,12 @@ impl From<Error> for Fault {
                 | Refusal::NotTtl(_) => StatusCode::NOT_FOUND,
                 Refusal::Own(_) => StatusCode::BAD_REQUEST,
                 Refusal::Limit { .. } => StatusCode::TOO_MANY_REQUESTS,
+                Refusal::Session(session::Refusal::Unknown(_)) => StatusCode::NOT_FOUND,
+                // Consul has no better word for these, and clients know them by it.
+                Refusal::Kv(_) | Refusal::Session(_) | Refusal::UserEvent(_) => {
+                    StatusCode::INTERNAL_SERVER_ERROR
+                }
+                Refusal::Txn(_) => StatusCode::CONFLICT,
             },
             Error::TooManyWatchers(_) => StatusCode::TOO_MANY_REQUESTS,
             Error::AddressInUse(_) | Error::Listen { .. } => StatusCode::INTERNAL_SERVER_ERROR,
@@ -104,13 +118,19 @@ pub(crate) fn json(ask: &Ask, value: &impl Serialize) -> Response {
 /// `value` as JSON, as it was at `index`.
 pub(crate) fn indexed(ask: &Ask, index: Index, value: &impl Serialize) -> Response {
     let mut response = json(ask, value);
-    let headers = response.headers_mut();
-    headers.insert(X_INDEX, HeaderValue::from(index.get()));
-    describe_consistency(headers, ask);
+    describe(&mut response, ask, index);
     response
 }
 
-fn describe_consistency(headers: &mut HeaderMap, ask: &Ask) {
+/// Says that `response` is as it was at `index`.
+pub(crate) fn describe(response: &mut Response, ask: &Ask, index: Index) {
+    let headers = response.headers_mut();
+    headers.insert(X_INDEX, HeaderValue::from(index.get()));
+    describe_consistency(headers, ask);
+}
+
+/// Says how far `headers`' answer can be relied on.
+pub(crate) fn describe_consistency(headers: &mut HeaderMap, ask: &Ask) {
     let consistency = if ask.flag("stale") {
         "stale"
     } else if ask.flag("consistent") {
@@ -122,5 +142,6 @@ fn describe_consistency(headers: &mut HeaderMap, ask: &Ask) {
     // One node that answers from what it has is its own leader, and never behind.
     headers.insert(X_KNOWN_LEADER, HeaderValue::from_static("true"));
     headers.insert(X_LAST_CONTACT, HeaderValue::from_static("0"));
-    headers.insert(X_FILTERED, HeaderValue::from_static("false"));
+    let is_filtered = if ask.is_filtered() { "true" } else { "false" };
+    headers.insert(X_FILTERED, HeaderValue::from_static(is_filtered));
 }

@@ -15,33 +15,48 @@ use super::model::{
 use super::{Deadline, Due, InstanceEntry, MAX_TOMBSTONES, NodeEntry, ServiceEntry, State};
 
 /// What a step gathers while its events are applied.
-struct Step {
-    index: Index,
-    touched: Touched,
-    effects: Vec<Effect>,
+pub(super) struct Step {
+    pub(super) index: Index,
+    pub(super) touched: Touched,
+    pub(super) effects: Vec<Effect>,
 }
 
 impl State {
-    /// Makes `events` have happened. Returns what must be done about them.
-    pub(super) fn apply(&mut self, events: &[Event]) -> Vec<Effect> {
-        let mut step =
-            Step { index: self.index.next(), touched: Touched::new(), effects: Vec::new() };
+    /// Makes `events`, those of one command, have happened. Returns what must be done about them.
+    pub fn apply(&mut self, events: &[Event]) -> Vec<Effect> {
+        let index = self.index.next();
+        let (moved, effects) = self.apply_at(events, index);
+        self.index = moved.unwrap_or(self.index);
+        effects
+    }
+
+    /// Makes `events`, those of one command, happen again as they did, after which the index was
+    /// `index`.
+    pub fn replay(&mut self, events: &[Event], index: Index) {
+        let _carried_out = self.apply_at(events, index);
+        self.index = index;
+    }
+
+    /// Returns the index that the events took, if they took one.
+    fn apply_at(&mut self, events: &[Event], index: Index) -> (Option<Index>, Vec<Effect>) {
+        let mut step = Step { index, touched: Touched::new(), effects: Vec::new() };
+        let mut takes_index = false;
         for event in events {
+            takes_index |= matches!(event, Event::Began { .. });
             self.apply_one(event, &mut step);
         }
-        if !step.touched.is_empty() {
-            self.index = step.index;
-            for topic in &step.touched {
-                self.move_index(topic, step.index);
-            }
+        takes_index |= !step.touched.is_empty();
+        for topic in &step.touched {
+            self.move_index(topic, step.index);
         }
         let mut effects = step.effects;
         effects.extend(step.touched.into_iter().map(Effect::Wake));
-        effects
+        (takes_index.then_some(step.index), effects)
     }
 
     fn apply_one(&mut self, event: &Event, step: &mut Step) {
         match event {
+            Event::Began { own, start } => self.began(own, *start, step),
             Event::NodeSet(node) => self.node_set(node, step),
             Event::NodeRemoved(name) => self.node_removed(name, step),
             Event::InstanceSet { node, instance } => self.instance_set(node, instance, step),
@@ -72,7 +87,23 @@ impl State {
             Event::Renewed { node, id, expires } => {
                 self.change_check(node, id, None, |check| check.expires = Some(*expires));
             }
+            Event::Kv(event) => self.apply_kv(event, step),
+            Event::Session(event) => self.apply_session(event, step),
+            Event::UserEvent(event) => self.apply_user_event(event, step),
         }
+    }
+
+    fn began(&mut self, own: &NodeName, start: Index, step: &mut Step) {
+        step.index = step.index.max(start);
+        if self.own.as_str().is_empty() {
+            self.services_index = step.index;
+            self.nodes_index = step.index;
+            self.checks_index = step.index;
+            self.floor = step.index;
+            self.kv.floor = step.index;
+            self.sessions.index = step.index;
+        }
+        self.own = own.clone();
     }
 
     fn node_set(&mut self, node: &Node, step: &mut Step) {
@@ -83,7 +114,10 @@ impl State {
                 }
                 known.node.created
             }
-            None => step.index,
+            None => {
+                self.node_count += 1;
+                step.index
+            }
         };
         let stored = Stored { value: node.clone(), created, modified: step.index };
         let stored = Arc::new(stored);
@@ -103,6 +137,7 @@ impl State {
 
     fn node_removed(&mut self, name: &NodeName, step: &mut Step) {
         if self.nodes.remove(name).is_some() {
+            self.node_count -= 1;
             step.touched.extend([Topic::Nodes, Topic::Node(name.clone())]);
         }
     }
@@ -299,15 +334,23 @@ impl State {
             Topic::Services => self.services_index = index,
             Topic::Nodes => self.nodes_index = index,
             Topic::Checks => self.checks_index = index,
+            Topic::Sessions => self.sessions.index = index,
+            Topic::SessionsOf(node) => {
+                if let Some(of_node) = self.sessions.by_node.get_mut(node) {
+                    of_node.index = index;
+                }
+            }
+            // Those have the index of what is stored, or of its tombstone.
+            Topic::Key(_) | Topic::Folder(_) | Topic::Session(_) | Topic::UserEvents => {}
         }
     }
 
-    fn schedule(&mut self, node: &NodeName, check: &Check) {
-        self.deadlines.extend(deadlines(node, check));
+    pub(super) fn schedule(&mut self, node: &NodeName, check: &Check) {
+        self.deadlines.extend(deadlines(node, check, self.reap_from));
     }
 
     fn call_off(&mut self, node: &NodeName, check: &Check) {
-        for deadline in deadlines(node, check) {
+        for deadline in deadlines(node, check, self.reap_from) {
             self.deadlines.remove(&deadline);
         }
     }
@@ -324,10 +367,15 @@ impl Check {
 }
 
 /// Every deadline that a check standing as it does has.
-fn deadlines(node: &NodeName, check: &Check) -> impl Iterator<Item = Deadline> {
+fn deadlines(
+    node: &NodeName,
+    check: &Check,
+    reap_from: Timestamp,
+) -> impl Iterator<Item = Deadline> {
     let definition = &check.definition;
     let reaps = definition.instance.as_ref().and(definition.deregister_after);
-    let reap = check.critical_since.zip(reaps).map(|(since, after)| since.plus(after));
+    let reap = check.critical_since.zip(reaps);
+    let reap = reap.map(|(since, after)| since.plus(after).max(reap_from));
     let due = |at: Option<Timestamp>, what| {
         let (node, check) = (node.clone(), definition.id.clone());
         at.map(|at| Deadline { at, node, check, what })

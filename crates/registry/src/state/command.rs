@@ -8,13 +8,23 @@ use std::collections::BTreeSet;
 use posthouse_base::time::Timestamp;
 
 use super::model::{
-    CheckDefinition, CheckId, Index, Instance, InstanceId, Node, NodeName, Probe, ServiceName,
-    Status,
+    CheckDefinition, CheckId, Index, Instance, InstanceId, Key, Node, NodeName, Probe, ServiceName,
+    SessionId, Status,
 };
+use super::{kv, session, txn, user_event};
 
 /// Something asked of the registry.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
+    /// The registry begins its work, for the first time or again, with this as its own node. It keeps
+    /// the id that it had. If it had another name, what was registered with it moves along.
+    Open {
+        /// Its own node, as configured.
+        own: Node,
+        /// The index to go on from, if it has not got there. Taken from the clock, it keeps indexes
+        /// from going back even when an old copy of the data is put in place.
+        start: Index,
+    },
     /// Sets what is known of a node; it need not have been known.
     SetNode(Node),
     /// Forgets a node with everything on it. Not the registry's own.
@@ -77,7 +87,15 @@ pub enum Command {
         /// Why it is out of service.
         reason: Option<String>,
     },
-    /// Time has passed: TTL checks may have expired, critical instances have to go.
+    /// Writes keys.
+    Kv(kv::Write),
+    /// Begins, ends or renews a session.
+    Session(session::Ask),
+    /// Carries out all of these, or none.
+    Transact(Vec<txn::Op>),
+    /// Fires a user event.
+    Fire(user_event::UserEvent),
+    /// Time has passed: TTL checks and sessions may have expired, critical instances have to go.
     Tick,
 }
 
@@ -137,6 +155,13 @@ pub struct NewCheck {
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
+    /// The registry began its work.
+    Began {
+        /// The name of its own node.
+        own: NodeName,
+        /// What its index is at least from here on.
+        start: Index,
+    },
     /// A node is known, or known differently.
     NodeSet(Node),
     /// A node was forgotten. Whatever was on it has been removed before.
@@ -220,6 +245,12 @@ pub enum Event {
         /// When it expires.
         expires: Timestamp,
     },
+    /// Something happened to keys.
+    Kv(kv::Event),
+    /// Something happened to a session.
+    Session(session::Event),
+    /// Something happened to user events. Volatile.
+    UserEvent(user_event::Event),
 }
 
 /// Something that must be done because of what happened.
@@ -260,10 +291,47 @@ pub enum Topic {
     Nodes,
     /// Every check.
     Checks,
+    /// One key.
+    Key(Key),
+    /// Every key in a folder: that begins with this, which is empty or ends with `/`.
+    Folder(Key),
+    /// One session.
+    Session(SessionId),
+    /// The sessions of a node.
+    SessionsOf(NodeName),
+    /// Every session.
+    Sessions,
+    /// Every user event.
+    UserEvents,
 }
 
 /// The topics that a step touched.
 pub(super) type Touched = BTreeSet<Topic>;
+
+/// What a command comes to, before it has happened.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Decided {
+    /// What is to happen, in order; nothing when nothing changes.
+    pub events: Vec<Event>,
+    /// What whoever asked is told once it has.
+    pub reply: Reply,
+}
+
+impl From<Vec<Event>> for Decided {
+    fn from(events: Vec<Event>) -> Self {
+        Self { events, reply: Reply::Done }
+    }
+}
+
+/// What whoever asked is told of a command that was carried out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Reply {
+    /// That it is done.
+    #[default]
+    Done,
+    /// What the operations of a transaction have found.
+    Txn(Vec<txn::Found>),
+}
 
 /// What a command came to.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -274,14 +342,6 @@ pub struct Outcome {
     pub effects: Vec<Effect>,
     /// What whoever asked is told.
     pub reply: Reply,
-}
-
-/// What whoever asked is told of a command that was carried out.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub enum Reply {
-    /// That it is done.
-    #[default]
-    Done,
 }
 
 /// Why a command was refused. Nothing has changed then.
@@ -305,6 +365,18 @@ pub enum Refusal {
     /// The registry's own node, or a check of its own, cannot be removed.
     #[error("{0:?} belongs to the registry itself and cannot be removed")]
     Own(String),
+    /// A key was not written.
+    #[error(transparent)]
+    Kv(#[from] kv::Refusal),
+    /// A session was refused.
+    #[error(transparent)]
+    Session(#[from] session::Refusal),
+    /// A user event was not fired.
+    #[error(transparent)]
+    UserEvent(#[from] user_event::Refusal),
+    /// Operations of a transaction failed.
+    #[error("{} operations of the transaction failed", .0.len())]
+    Txn(Vec<txn::Failure>),
     /// There are as many of these as the configuration allows.
     #[error("the registry's limit of {limit} {what} is reached")]
     Limit {

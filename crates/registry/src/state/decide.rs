@@ -5,18 +5,23 @@ use std::collections::BTreeSet;
 
 use posthouse_base::time::Timestamp;
 
-use super::command::{Cause, Command, Event, NewCheck, NodeRef, Refusal, Registration};
+use super::command::{Cause, Command, Decided, Event, NewCheck, NodeRef, Refusal, Registration};
 use super::model::{
     Check, CheckDefinition, CheckId, CheckKind, Index, InstanceId, Node, NodeName, Status,
 };
-use super::{Due, State};
+use super::{Due, MEMBERSHIP_CHECK, NodeEntry, State};
 
 type Decision = Result<Vec<Event>, Refusal>;
 
 impl State {
-    /// The events that `command` comes to at the time `now`; none when it changes nothing.
-    pub(super) fn decide(&self, command: Command, now: Timestamp) -> Decision {
-        match command {
+    /// What `command` comes to at the time `now`; no events when it changes nothing.
+    ///
+    /// # Errors
+    /// When the command is refused.
+    pub fn decide(&self, command: Command, now: Timestamp) -> Result<Decided, Refusal> {
+        let mut events = match command {
+            Command::Transact(ops) => return self.decide_txn(ops, now),
+            Command::Open { own, start } => Ok(self.open(own, start, now)),
             Command::SetNode(node) => self.set_node(node),
             Command::RemoveNode(name) => self.remove_node(&name),
             Command::Register(registration) => self.register(*registration, now),
@@ -32,8 +37,65 @@ impl State {
             Command::Maintain { node, instance, reason } => {
                 self.maintain(&node, instance, reason, now)
             }
+            Command::Kv(write) => {
+                Ok(self.decide_kv(write, now)?.map(Event::Kv).into_iter().collect())
+            }
+            Command::Session(ask) => {
+                Ok(self.decide_session(ask, now)?.map(Event::Session).into_iter().collect())
+            }
+            Command::Fire(event) => {
+                Ok(self.decide_user_event(event)?.map(Event::UserEvent).into_iter().collect())
+            }
             Command::Tick => Ok(self.tick(now)),
+        }?;
+        events.extend(self.ended_by(&events, now));
+        Ok(events.into())
+    }
+
+    fn open(&self, own: Node, start: Index, now: Timestamp) -> Vec<Event> {
+        let known = self.nodes.get(&self.own);
+        let id = known.map_or_else(|| own.id.clone(), |known| known.node.value.id.clone());
+        let own = Node { id, ..own };
+        let name = own.name.clone();
+        let mut events = vec![Event::Began { own: name.clone(), start }];
+        if self.nodes.get(&name).is_none_or(|known| known.node.value != own) {
+            events.push(Event::NodeSet(own));
         }
+        if self.check(&name, &MEMBERSHIP_CHECK.into()).is_none() {
+            events.push(membership(name.clone(), now));
+        }
+        if self.own != name {
+            events.extend(known.into_iter().flat_map(|from| self.move_over(from, &name, now)));
+        }
+        events
+    }
+
+    /// Whatever is on `from`, on the node `to` instead. Checks stand as they stood.
+    fn move_over(&self, from: &NodeEntry, to: &NodeName, now: Timestamp) -> Vec<Event> {
+        let name = &from.node.value.name;
+        let instances = from.instances.values().map(|entry| entry.instance.value.clone());
+        let set = instances.map(|instance| Event::InstanceSet { node: to.clone(), instance });
+        let checks = from.checks.values().map(|check| &check.value);
+        let checks = checks.filter(|check| check.definition.kind != CheckKind::Membership);
+        let checks = checks.map(|check| Event::CheckSet {
+            node: to.clone(),
+            definition: check.definition.clone(),
+            status: check.status,
+            output: check.output.clone(),
+            at: check.critical_since.unwrap_or(now),
+        });
+        set.chain(checks).chain(self.removal(name, from)).collect()
+    }
+
+    /// Everything on a node, and then the node, goes.
+    fn removal(&self, name: &NodeName, known: &NodeEntry) -> Vec<Event> {
+        let mut events = Vec::new();
+        for id in known.instances.keys() {
+            events.extend(self.deregister(name, id, Cause::Asked).unwrap_or_default());
+        }
+        events.extend(known.node_checks.iter().map(|id| removed(name, id)));
+        events.push(Event::NodeRemoved(name.clone()));
+        events
     }
 
     fn set_node(&self, node: Node) -> Decision {
@@ -43,7 +105,7 @@ impl State {
             Some(known) if known.node.value == node => Ok(Vec::new()),
             Some(_) => Ok(vec![Event::NodeSet(node)]),
             None => {
-                within("nodes", self.nodes.len(), 1, self.limits.nodes)?;
+                within("nodes", self.node_count, 1, self.limits.nodes)?;
                 Ok(vec![Event::NodeSet(node)])
             }
         }
@@ -54,13 +116,7 @@ impl State {
             return Err(Refusal::Own(name.to_string()));
         }
         let known = self.nodes.get(name).ok_or_else(|| Refusal::UnknownNode(name.clone()))?;
-        let mut events = Vec::new();
-        for id in known.instances.keys() {
-            events.extend(self.deregister(name, id, Cause::Asked)?);
-        }
-        events.extend(known.node_checks.iter().map(|id| removed(name, id)));
-        events.push(Event::NodeRemoved(name.clone()));
-        Ok(events)
+        Ok(self.removal(name, known))
     }
 
     fn register(&self, registration: Registration, now: Timestamp) -> Decision {
@@ -272,6 +328,7 @@ impl State {
         for (node, id) in reaped {
             events.extend(self.deregister(&node, &id, Cause::Critical).unwrap_or_default());
         }
+        events.extend(self.expired_sessions(now).map(Event::Session));
         events
     }
 
@@ -295,6 +352,20 @@ impl Renewed for Vec<Event> {
     }
 }
 
+/// The registry's own node is part of it.
+fn membership(node: NodeName, now: Timestamp) -> Event {
+    let definition = CheckDefinition {
+        id: MEMBERSHIP_CHECK.into(),
+        name: "Serf Health Status".into(),
+        notes: String::new(),
+        instance: None,
+        kind: CheckKind::Membership,
+        deregister_after: None,
+    };
+    let output = "Agent alive and reachable".into();
+    Event::CheckSet { node, definition, status: Status::Passing, output, at: now }
+}
+
 fn removed(node: &NodeName, id: &CheckId) -> Event {
     Event::CheckRemoved { node: node.clone(), id: id.clone() }
 }
@@ -305,7 +376,7 @@ fn last_output(check: &Check) -> &str {
     output.strip_prefix("TTL expired, last output: ").unwrap_or(output)
 }
 
-const fn within(
+pub(super) const fn within(
     what: &'static str,
     present: usize,
     more: usize,

@@ -12,7 +12,7 @@ use posthouse_base::time::Timestamp;
 use super::model::{
     Check, CheckKind, Index, Instance, Node, NodeName, ServiceName, Status, Stored,
 };
-use super::{InstanceEntry, Limits, NodeEntry, ServiceEntry, State};
+use super::{InstanceEntry, Limits, NodeEntry, ServiceEntry, State, kv, session};
 
 /// After the registry was away, whoever has to report or to recover has at least this long for it:
 /// long enough to notice, to find the registry again, and for two probes of a check with a common
@@ -40,6 +40,10 @@ pub struct Image {
     pub services: Vec<(ServiceName, Index)>,
     /// The index of each service that is gone.
     pub tombstones: Vec<(ServiceName, Index)>,
+    /// The keys.
+    pub kv: kv::Image,
+    /// The sessions.
+    pub sessions: session::Image,
 }
 
 /// A node with what is on it.
@@ -77,6 +81,8 @@ impl State {
             nodes: nodes.collect(),
             services: services.collect(),
             tombstones: tombstones.collect(),
+            kv: self.kv.image(),
+            sessions: self.sessions.image(),
         }
     }
 
@@ -92,6 +98,8 @@ impl State {
             checks_index: image.checks_index,
             floor: image.floor,
             tombstones: image.tombstones.into_iter().collect(),
+            kv: kv::Store::from_image(image.kv),
+            sessions: session::Sessions::from_image(image.sessions),
             ..Self::blank(limits)
         };
         let services = image.services.into_iter();
@@ -137,12 +145,13 @@ impl State {
             self.check_count += 1;
         }
         self.nodes.insert(name, entry);
+        self.node_count += 1;
     }
 
     /// Goes on at the time `now` after a time in which nobody could report anything: a stop, or a
     /// disk that took nothing. That must be no outage of those who report, so every TTL check that
-    /// has not expired gets its whole time anew, at least [`GRACE`], and no instance is deregistered
-    /// for being critical before that.
+    /// has not expired gets its whole time anew, at least [`GRACE`], every session its whole time, and
+    /// no instance is deregistered for being critical before that.
     pub fn resume(&mut self, now: Timestamp) {
         self.reap_from = now.plus(GRACE);
         self.deadlines.clear();
@@ -161,6 +170,7 @@ impl State {
             }
         }
         self.nodes = nodes;
+        self.renew_sessions(now);
     }
 
     /// Every check that is probed for, with its node.

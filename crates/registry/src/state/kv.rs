@@ -158,6 +158,19 @@ pub(super) struct Delays {
     order: BTreeSet<(Timestamp, Key)>,
 }
 
+/// Everything that is known of keys, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Image {
+    /// The keys.
+    pub entries: Vec<Arc<Stored<Entry>>>,
+    /// The index of each key that is gone.
+    pub tombstones: Vec<(Key, Index)>,
+    /// That of a key that never was.
+    pub floor: Index,
+    /// Until when keys cannot be locked.
+    pub delays: Vec<(Key, Timestamp)>,
+}
+
 impl Store {
     pub(super) const fn new(start: Index) -> Self {
         Self {
@@ -214,6 +227,38 @@ impl Store {
     pub fn topic_of(prefix: &str) -> Topic {
         let folder = folders(prefix).last().unwrap_or_default();
         Topic::Folder(folder.into())
+    }
+
+    pub(super) fn image(&self) -> Image {
+        Image {
+            entries: self.entries.values().cloned().collect(),
+            tombstones: self.tombstones.iter().map(|(key, index)| (key.clone(), *index)).collect(),
+            floor: self.floor,
+            delays: self.delays.until.iter().map(|(key, until)| (key.clone(), *until)).collect(),
+        }
+    }
+
+    pub(super) fn from_image(image: Image) -> Self {
+        let mut store = Self::new(image.floor);
+        for stored in image.entries {
+            store.bring_back(&stored);
+            store.count += 1;
+            store.size += size_of(&stored.value);
+        }
+        store.tombstones.extend(image.tombstones);
+        for (key, until) in image.delays {
+            store.delays.put(key, until);
+        }
+        store
+    }
+
+    /// Without counting it.
+    pub(super) fn bring_back(&mut self, stored: &Arc<Stored<Entry>>) {
+        let key = &stored.value.key;
+        if let Some(session) = &stored.value.session {
+            self.held.entry(session.clone()).or_default().insert(key.clone());
+        }
+        self.entries.insert(key.clone(), Arc::clone(stored));
     }
 
     fn put(&mut self, entry: &Entry, index: Index) {

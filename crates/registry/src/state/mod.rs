@@ -3,7 +3,8 @@
 //!
 //! In reading order: `model` (what is known), `command` (what is asked, what happens, what must be
 //! done), `decide` (commands into events), `apply` (events into state), `judge` (when a probe's
-//! results count), `read` (the questions that interfaces ask).
+//! results count), `read` (the questions that interfaces ask), `image` (the state as a list, and how
+//! it goes on after a restart).
 //!
 //! What must hold: an index never goes back, a change to one service moves the index of no other,
 //! a check belongs to an instance that is there, and every deadline belongs to a check that is there.
@@ -11,24 +12,35 @@
 mod apply;
 mod command;
 mod decide;
+mod image;
 mod judge;
+pub mod kv;
 mod model;
 mod read;
+pub mod session;
+#[cfg(test)]
+mod store_tests;
 #[cfg(test)]
 mod tests;
+pub mod txn;
+pub mod user_event;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use posthouse_base::time::Timestamp;
 
+use self::decide::within;
+
 pub use command::{
-    Cause, Command, Effect, Event, NewCheck, NodeRef, Outcome, Refusal, Registration, Reply, Topic,
+    Cause, Command, Decided, Effect, Event, NewCheck, NodeRef, Outcome, Refusal, Registration,
+    Reply, Topic,
 };
+pub use image::{GRACE, Image, NodeImage};
 pub use judge::Judge;
 pub use model::{
-    Check, CheckDefinition, CheckId, CheckKind, Index, Instance, InstanceId, Node, NodeName, Probe,
-    ServiceAddress, ServiceName, Status, Stored, Thresholds, Weights,
+    Check, CheckDefinition, CheckId, CheckKind, Index, Instance, InstanceId, Key, Node, NodeName,
+    Probe, ServiceAddress, ServiceName, SessionId, Status, Stored, Thresholds, Weights,
 };
 pub use read::{CheckView, InstanceView, NodeView};
 
@@ -48,6 +60,12 @@ pub struct Limits {
     pub instances: usize,
     /// Checks.
     pub checks: usize,
+    /// Keys.
+    pub keys: usize,
+    /// All keys and values together, in bytes.
+    pub key_bytes: u64,
+    /// Sessions.
+    pub sessions: usize,
 }
 
 /// Everything that the registry knows.
@@ -65,8 +83,14 @@ pub struct State {
     /// The index of a service that never was, or whose tombstone is gone.
     floor: Index,
     deadlines: BTreeSet<Deadline>,
+    /// No instance is deregistered for being critical before this.
+    reap_from: Timestamp,
+    node_count: usize,
     instance_count: usize,
     check_count: usize,
+    kv: kv::Store,
+    sessions: session::Sessions,
+    user_events: user_event::UserEvents,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -110,13 +134,12 @@ enum Due {
 }
 
 impl State {
-    /// A registry that knows its own node only, `own`. Its history begins at `start`: taken from the
-    /// clock, it keeps indexes from going back when a registry that remembers nothing is restarted.
+    /// A registry that knows nothing, and is no use until it was opened ([`Command::Open`]).
     #[must_use]
-    pub fn new(own: Node, limits: Limits, start: Index, now: Timestamp) -> Self {
-        let name = own.name.clone();
-        let mut state = Self {
-            own: name.clone(),
+    pub fn blank(limits: Limits) -> Self {
+        let start = Index::new(0);
+        Self {
+            own: "".into(),
             limits,
             index: start,
             nodes: BTreeMap::new(),
@@ -127,25 +150,22 @@ impl State {
             tombstones: BTreeMap::new(),
             floor: start,
             deadlines: BTreeSet::new(),
+            reap_from: Timestamp::default(),
+            node_count: 0,
             instance_count: 0,
             check_count: 0,
-        };
-        let membership = CheckDefinition {
-            id: MEMBERSHIP_CHECK.into(),
-            name: "Serf Health Status".into(),
-            notes: String::new(),
-            instance: None,
-            kind: CheckKind::Membership,
-            deregister_after: None,
-        };
-        let begin = Event::CheckSet {
-            node: name,
-            definition: membership,
-            status: Status::Passing,
-            output: "Agent alive and reachable".into(),
-            at: now,
-        };
-        state.apply(&[Event::NodeSet(own), begin]);
+            kv: kv::Store::new(start),
+            sessions: session::Sessions::new(start),
+            user_events: Default::default(),
+        }
+    }
+
+    /// A registry that knows its own node only, `own`, and whose history begins at `start`.
+    #[must_use]
+    pub fn new(own: Node, limits: Limits, start: Index, now: Timestamp) -> Self {
+        let mut state = Self::blank(limits);
+        // Opening is never refused.
+        let _opened = state.handle(Command::Open { own, start }, now);
         state
     }
 
@@ -154,15 +174,17 @@ impl State {
     /// # Errors
     /// When the command is refused; nothing has changed then.
     pub fn handle(&mut self, command: Command, now: Timestamp) -> Result<Outcome, Refusal> {
-        let events = self.decide(command, now)?;
+        let Decided { events, reply } = self.decide(command, now)?;
         let effects = self.apply(&events);
-        Ok(Outcome { events, effects, reply: Reply::Done })
+        Ok(Outcome { events, effects, reply })
     }
 
     /// When the next [`Command::Tick`] has something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.deadlines.first().map(|deadline| deadline.at)
+        let checks = self.deadlines.first().map(|deadline| deadline.at);
+        let sessions = self.sessions.deadlines.first().map(|(at, _)| *at);
+        checks.into_iter().chain(sessions).min()
     }
 
     fn check(&self, node: &NodeName, id: &CheckId) -> Option<&Arc<Stored<Check>>> {

@@ -37,6 +37,12 @@ macro_rules! names {
             }
         }
 
+        impl From<Arc<str>> for $name {
+            fn from(text: Arc<str>) -> Self {
+                Self(text)
+            }
+        }
+
         impl From<String> for $name {
             fn from(text: String) -> Self {
                 Self(text.into())
@@ -72,6 +78,10 @@ names!(
     InstanceId,
     /// The id of a check, unique on its node.
     CheckId,
+    /// A key, or what keys begin with.
+    Key,
+    /// The id of a session.
+    SessionId,
 );
 
 /// A point in the registry's history. Every command that changes anything takes the next one.
@@ -93,6 +103,12 @@ impl Index {
 
     pub(super) const fn next(self) -> Self {
         Self(self.0 + 1)
+    }
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        Self::new(0)
     }
 }
 

@@ -31,7 +31,7 @@ pub struct NodeView {
 }
 
 /// A check with what it is about.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct CheckView {
     /// Where it is.
     pub node: Arc<Stored<Node>>,
@@ -81,7 +81,8 @@ impl State {
         self.index
     }
 
-    /// The index of the last change to `topic`. Never goes back.
+    /// The index of the last change to `topic`. Never goes back, but for that of user events, which is
+    /// an image of the newest one's id.
     #[must_use]
     pub fn index_of(&self, topic: &Topic) -> Index {
         match topic {
@@ -93,6 +94,20 @@ impl State {
             Topic::Services => self.services_index,
             Topic::Nodes => self.nodes_index,
             Topic::Checks => self.checks_index,
+            Topic::Key(key) => self.kv.key_index(key),
+            Topic::Folder(prefix) => self.kv.prefix_index(prefix.as_str()),
+            Topic::Session(id) => {
+                self.session(id).map_or(self.sessions.index, |session| session.modified)
+            }
+            Topic::SessionsOf(node) => {
+                let of_node = self.sessions.by_node.get(node);
+                of_node.map_or(self.sessions.index, |of_node| of_node.index)
+            }
+            Topic::Sessions => self.sessions.index,
+            Topic::UserEvents => {
+                let newest = self.user_events.iter().next_back();
+                newest.map_or(Index::new(1), |(_, event)| event.index())
+            }
         }
     }
 

@@ -153,6 +153,17 @@ pub(super) struct OfNode {
     pub(super) ids: BTreeSet<SessionId>,
 }
 
+/// Everything that is known of sessions but when they run out.
+#[derive(Clone, Debug, Default)]
+pub struct Image {
+    /// The sessions.
+    pub sessions: Vec<Arc<Stored<Session>>>,
+    /// The index of the last change to any.
+    pub index: Index,
+    /// That of the last change to those of each node that has any.
+    pub nodes: Vec<(NodeName, Index)>,
+}
+
 impl Session {
     /// The checks that it ends with.
     pub fn checks(&self) -> impl Iterator<Item = &CheckId> {
@@ -173,6 +184,27 @@ impl Sessions {
             by_check: BTreeMap::new(),
             deadlines: BTreeSet::new(),
         }
+    }
+
+    pub(super) fn image(&self) -> Image {
+        let nodes = self.by_node.iter();
+        Image {
+            sessions: self.all.values().map(|entry| Arc::clone(&entry.session)).collect(),
+            index: self.index,
+            nodes: nodes.map(|(name, of_node)| (name.clone(), of_node.index)).collect(),
+        }
+    }
+
+    /// None of them runs out before [`State::renew_sessions`].
+    pub(super) fn from_image(image: Image) -> Self {
+        let mut sessions = Self::new(image.index);
+        image.sessions.into_iter().for_each(|stored| sessions.put(stored, None));
+        for (name, index) in image.nodes {
+            if let Some(of_node) = sessions.by_node.get_mut(&name) {
+                of_node.index = index;
+            }
+        }
+        sessions
     }
 
     pub(super) fn put(&mut self, stored: Arc<Stored<Session>>, expires: Option<Timestamp>) {

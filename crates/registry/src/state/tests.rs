@@ -8,10 +8,10 @@ use proptest::prelude::*;
 
 use super::*;
 
-const HOUR: Duration = Duration::from_secs(3600);
-const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
 
-fn at(seconds: u64) -> Timestamp {
+pub(super) fn at(seconds: u64) -> Timestamp {
     Timestamp::from_millis(1_000_000_000_000 + seconds * 1000)
 }
 
@@ -39,7 +39,7 @@ fn instance(id: &str, service: &str, port: u16) -> Instance {
     }
 }
 
-fn check(id: &str, instance: Option<&str>, kind: CheckKind) -> NewCheck {
+pub(super) fn check(id: &str, instance: Option<&str>, kind: CheckKind) -> NewCheck {
     let definition = CheckDefinition {
         id: id.into(),
         name: id.into(),
@@ -65,12 +65,12 @@ fn register(instance: Instance, checks: Vec<NewCheck>) -> Command {
     Command::Register(Box::new(Registration { node, instance, checks, replace_checks: false }))
 }
 
-fn heartbeat(id: &str, status: Status) -> Command {
+pub(super) fn heartbeat(id: &str, status: Status) -> Command {
     Command::Heartbeat { node: "own".into(), id: id.into(), status, output: String::new() }
 }
 
-fn new_state() -> State {
-    let limits = Limits { nodes: 4, instances: 8, checks: 16 };
+pub(super) fn new_state() -> State {
+    let limits = Limits { nodes: 4, instances: 8, checks: 16, keys: 6, key_bytes: 60, sessions: 4 };
     State::new(node("own", "127.0.0.1"), limits, Index::new(1), at(0))
 }
 

@@ -153,6 +153,26 @@ impl From<super::Refusal> for Refusal {
     }
 }
 
+impl Op {
+    /// Whether it may change anything.
+    #[must_use]
+    pub const fn writes(&self) -> bool {
+        match self {
+            Self::Write(_) => true,
+            Self::Node(verb, _) | Self::Service(verb, ..) | Self::Check(verb, ..) => {
+                !matches!(verb, Verb::Get)
+            }
+            Self::Get(_)
+            | Self::GetOrEmpty(_)
+            | Self::GetTree(_)
+            | Self::CheckIndex(..)
+            | Self::CheckSession(..)
+            | Self::CheckNotExists(_)
+            | Self::Invalid(_) => false,
+        }
+    }
+}
+
 type Done = Result<Vec<Found>, Refusal>;
 
 /// The excerpt of the state that operations are tried on, and what has happened to it.
@@ -169,7 +189,12 @@ impl State {
         now: Timestamp,
     ) -> Result<Decided, super::Refusal> {
         ops.iter_mut().for_each(|op| self.name_node(op));
-        let mut trial = Trial { state: self.excerpt(&ops), now, events: Vec::new() };
+        self.excerpt(&ops).try_all(ops, now)
+    }
+
+    /// Tries `ops` on this state, which is of no use afterwards.
+    pub(super) fn try_all(self, ops: Vec<Op>, now: Timestamp) -> Result<Decided, super::Refusal> {
+        let mut trial = Trial { state: self, now, events: Vec::new() };
         let (mut found, mut failures) = (Vec::new(), Vec::new());
         for (number, op) in ops.into_iter().enumerate() {
             match trial.attempt(op) {
@@ -181,6 +206,18 @@ impl State {
             Ok(Decided { events: trial.events, reply: Reply::Txn(found) })
         } else {
             Err(super::Refusal::Txn(failures))
+        }
+    }
+
+    /// What a transaction finds that changes nothing ([`Op::writes`]).
+    ///
+    /// # Errors
+    /// When an operation fails.
+    pub fn look(&self, ops: Vec<Op>) -> Result<Vec<Found>, super::Refusal> {
+        // What only reads does not depend on the time.
+        match self.decide_txn(ops, Timestamp::default())?.reply {
+            Reply::Txn(found) => Ok(found),
+            Reply::Done => Ok(Vec::new()),
         }
     }
 
@@ -257,11 +294,7 @@ impl kv::Store {
         let single = keys.iter().filter_map(|key| self.get(key));
         let below = trees.iter().flat_map(|prefix| self.under(prefix.as_str()));
         for stored in single.chain(below) {
-            let key = &stored.value.key;
-            excerpt.entries.insert(key.clone(), Arc::clone(stored));
-            if let Some(session) = &stored.value.session {
-                excerpt.held.entry(session.clone()).or_default().insert(key.clone());
-            }
+            excerpt.bring_back(stored);
         }
         for key in keys {
             if let Some(until) = self.delays.until.get(*key) {
@@ -289,14 +322,14 @@ impl Trial {
                 Ok(entries.map(Found::Key).collect())
             }
             Op::CheckIndex(key, version) => self.check_index(key, version),
-            Op::CheckSession(key, session) => self.check_session(key, session),
+            Op::CheckSession(key, session) => self.check_session(key, session.as_ref()),
             Op::CheckNotExists(key) if self.state.kv.get(&key).is_some() => {
                 Err(Refusal::KeyExists(key))
             }
             Op::CheckNotExists(_) => Ok(Vec::new()),
             Op::Node(verb, node) => self.node(verb, node),
-            Op::Service(verb, node, instance) => self.service(verb, node, *instance),
-            Op::Check(verb, node, check) => self.check(verb, node, *check),
+            Op::Service(verb, node, instance) => self.service(verb, &node, *instance),
+            Op::Check(verb, node, check) => self.check(verb, &node, *check),
             Op::Invalid(why) => Err(Refusal::Invalid(why)),
         }
     }
@@ -336,16 +369,16 @@ impl Trial {
         Err(Refusal::OtherIndex { key, is: entry.modified.get(), expected })
     }
 
-    fn check_session(&self, key: Key, session: Option<SessionId>) -> Done {
+    fn check_session(&self, key: Key, session: Option<&SessionId>) -> Done {
         let Some(entry) = self.state.kv.get(&key) else {
             return Err(Refusal::NothingToCheck { what: "session", key });
         };
-        if entry.value.session == session {
+        if entry.value.session.as_ref() == session {
             return Ok(vec![Found::Written(Arc::clone(entry))]);
         }
         let text = |session: Option<&SessionId>| session.map(ToString::to_string);
         let is = text(entry.value.session.as_ref()).unwrap_or_default();
-        Err(Refusal::OtherSession { key, is, expected: text(session.as_ref()).unwrap_or_default() })
+        Err(Refusal::OtherSession { key, is, expected: text(session).unwrap_or_default() })
     }
 
     fn node(&mut self, verb: Verb, node: Node) -> Done {
@@ -358,11 +391,11 @@ impl Trial {
         self.seen(verb, known(self).map(Found::Node), called)
     }
 
-    fn service(&mut self, verb: Verb, node: NodeName, instance: Instance) -> Done {
+    fn service(&mut self, verb: Verb, node: &NodeName, instance: Instance) -> Done {
         let id = instance.id.clone();
         let called = format!("service {id:?} on node {node:?}");
         let known =
-            |trial: &Self| trial.state.instance(&node, &id).map(|view| Arc::clone(&view.instance));
+            |trial: &Self| trial.state.instance(node, &id).map(|view| Arc::clone(&view.instance));
         let set = Command::Register(Box::new(Registration {
             node: NodeRef::Known(node.clone()),
             instance,
@@ -375,11 +408,11 @@ impl Trial {
         self.seen(verb, known(self).map(Found::Service), called)
     }
 
-    fn check(&mut self, verb: Verb, node: NodeName, check: NewCheck) -> Done {
+    fn check(&mut self, verb: Verb, node: &NodeName, check: NewCheck) -> Done {
         let id = check.definition.id.clone();
         let called = format!("check {id:?} on node {node:?}");
         let known = |trial: &Self| {
-            trial.state.checks_on(&node).find(|view| view.check.value.definition.id == id)
+            trial.state.checks_on(node).find(|view| view.check.value.definition.id == id)
         };
         let set = Command::RegisterCheck { node: node.clone(), check };
         let delete = Command::DeregisterCheck { node: node.clone(), id: id.clone() };

@@ -188,6 +188,8 @@ impl Event {
         use state::Event as Is;
         Some(match event {
             Is::OutputChanged { .. } | Is::Renewed { .. } => return None,
+            // Written elsewhere.
+            Is::Kv(_) | Is::Session(_) | Is::UserEvent(_) => return None,
             Is::Began { own, start } => Self::Began { own: own.to_shared(), start: start.get() },
             Is::NodeSet(node) => Self::NodeSet(node.into()),
             Is::NodeRemoved(name) => Self::NodeRemoved { node: name.to_shared() },
@@ -320,6 +322,8 @@ impl Checkpoint {
             nodes: nodes.collect::<Result<_, Unreadable>>()?,
             services: indexes(self.services),
             tombstones: indexes(self.tombstones),
+            kv: Default::default(),
+            sessions: Default::default(),
         })
     }
 }

@@ -10,6 +10,8 @@
 //! events are volatile is decided here and nowhere else ([`record`]).
 
 mod catalog;
+mod kv;
+mod session;
 #[cfg(test)]
 mod tests;
 
@@ -38,11 +40,17 @@ impl From<serde_json::Error> for Unreadable {
 #[serde(rename_all = "snake_case")]
 enum Event {
     Catalog(catalog::Event),
+    Kv(kv::Event),
+    Session(session::Event),
 }
 
 #[derive(Serialize, Deserialize)]
 struct Checkpoint {
     catalog: catalog::Checkpoint,
+    #[serde(default)]
+    kv: kv::Checkpoint,
+    #[serde(default)]
+    sessions: session::Checkpoint,
 }
 
 /// The durable ones of a command's events as they are written; `None` when there is none.
@@ -60,24 +68,35 @@ pub(crate) fn events(record: &[u8]) -> Result<Vec<state::Event>, Unreadable> {
 
 /// A state as it is written.
 pub(crate) fn checkpoint(image: &state::Image) -> Vec<u8> {
-    let written = Checkpoint { catalog: catalog::Checkpoint::from(image) };
+    let written = Checkpoint {
+        catalog: image.into(),
+        kv: (&image.kv).into(),
+        sessions: (&image.sessions).into(),
+    };
     serde_json::to_vec(&written).unwrap_or_default()
 }
 
 /// A state, read back.
 pub(crate) fn image(checkpoint: &[u8]) -> Result<state::Image, Unreadable> {
-    let Checkpoint { catalog } = serde_json::from_slice(checkpoint)?;
-    catalog.read()
+    let Checkpoint { catalog, kv, sessions } = serde_json::from_slice(checkpoint)?;
+    Ok(state::Image { kv: kv.read()?, sessions: sessions.read(), ..catalog.read()? })
 }
 
 /// `None` for what is not worth keeping: after a restart nobody misses it.
 fn written(event: &state::Event) -> Option<Event> {
-    catalog::Event::of(event).map(Event::Catalog)
+    match event {
+        state::Event::Kv(event) => Some(Event::Kv(event.into())),
+        state::Event::Session(event) => session::Event::of(event).map(Event::Session),
+        state::Event::UserEvent(_) => None,
+        other => catalog::Event::of(other).map(Event::Catalog),
+    }
 }
 
 fn read(event: Event) -> Result<state::Event, Unreadable> {
     match event {
         Event::Catalog(event) => event.read(),
+        Event::Kv(event) => event.read().map(state::Event::Kv),
+        Event::Session(event) => Ok(state::Event::Session(event.read())),
     }
 }
 

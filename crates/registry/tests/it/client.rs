@@ -56,6 +56,10 @@ impl House {
         request(self.address(), "PUT", path, body).await
     }
 
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        request(self.address(), "DELETE", path, "").await
+    }
+
     /// The JSON that a good GET answers.
     pub(crate) async fn json(&self, path: &str) -> Value {
         self.get(path).await.json()

@@ -22,7 +22,8 @@ fn names() -> (Zone, State) {
         meta: [("rack".to_owned(), "7".repeat(400))].into(),
     };
     let now = Timestamp::default();
-    let limits = Limits { nodes: 10, instances: 100, checks: 100 };
+    let limits =
+        Limits { nodes: 10, instances: 100, checks: 100, keys: 0, key_bytes: 0, sessions: 0 };
     let mut state = State::new(node.clone(), limits, Index::new(1), now);
     for n in 0..40 {
         let address = if n == 0 { "a.example".into() } else { format!("fd00::{n:x}") };
