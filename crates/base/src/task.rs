@@ -39,6 +39,7 @@ impl Tasks {
         let stop = self.stop.clone();
         let work = self.tracker.track_future(async move {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => {}
                 () = work => {}
             }

@@ -13,10 +13,13 @@ pub mod batch;
 pub mod config;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod driver;
 mod error;
 pub mod event;
 mod journal;
 mod limits;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 pub mod sqlite;
 
 pub use batch::{Append, Batch, Checkpoint, Expected, Removal, StreamMetadata};
