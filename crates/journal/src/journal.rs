@@ -58,6 +58,34 @@ pub trait Journal: Send + Sync + fmt::Debug + 'static {
 
     /// The end of the log, as it moves.
     fn head(&self) -> watch::Receiver<Head>;
+
+    /// What of `subject` came after `after`, if all of that is at hand in memory: a page as a read
+    /// forwards from there would return. Lets many follow the end of the log without reading it
+    /// from the engine; `None`, which an engine may always return, sends them there.
+    fn recent(
+        &self,
+        subject: &Subject,
+        after: Position,
+        limit: usize,
+        bytes: usize,
+    ) -> Option<Page> {
+        let _none_at_hand = (subject, after, limit, bytes);
+        None
+    }
+}
+
+/// A part of the log that one may follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// One stream.
+    Stream(StreamName),
+    /// Everything in one table.
+    All {
+        /// The table.
+        table: Table,
+        /// Only this space's streams; `None` for both.
+        space: Option<Space>,
+    },
 }
 
 /// The end of the log: everything up to `position` is durable and can be read.
@@ -130,7 +158,7 @@ pub struct ReadStream {
     pub direction: Direction,
     /// At most so many events.
     pub limit: usize,
-    /// Stop once this many bytes of data and metadata are together; the first event is always returned.
+    /// At most so many bytes of data and metadata, but always one event if there is one.
     pub bytes: usize,
 }
 
@@ -147,7 +175,7 @@ pub struct ReadAll {
     pub direction: Direction,
     /// At most so many events.
     pub limit: usize,
-    /// Stop once this many bytes of data and metadata are together; the first event is always returned.
+    /// At most so many bytes of data and metadata, but always one event if there is one.
     pub bytes: usize,
 }
 

@@ -16,8 +16,11 @@ pub mod conformance;
 pub mod driver;
 mod error;
 pub mod event;
+pub mod follow;
 mod journal;
 mod limits;
+mod metrics;
+mod recent;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 pub mod sqlite;
@@ -28,4 +31,5 @@ pub use error::{Error, Outage};
 pub use event::{Format, NewEvent, Position, Recorded, Space, StreamName, Table, Version};
 pub use journal::{
     Appended, Direction, Head, Health, Journal, Page, ReadAll, ReadStream, Receipt, StreamState,
+    Subject,
 };

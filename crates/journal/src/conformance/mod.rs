@@ -2,10 +2,11 @@
 //!
 //! An engine's tests implement [`Engine`] and call [`conformance_tests!`](crate::conformance_tests),
 //! which makes one test of each case here. In reading order: [`cases`] (writing and reading),
-//! [`keeping`] (removal, truncation, checkpoints), [`model`] (random histories beside a simple
+//! [`keeping`] (removal, truncation, checkpoints), [`following`] (the log as it grows), [`model`] (random histories beside a simple
 //! model).
 
 pub mod cases;
+pub mod following;
 pub mod keeping;
 pub mod model;
 mod tools;
@@ -69,6 +70,16 @@ macro_rules! conformance_tests {
             a_checkpoint_replaces_the_one_before,
             a_checkpoint_belongs_to_its_batch,
             a_checkpoint_is_not_ahead_of_its_stream,
+        ]);
+        $crate::conformance_tests!(@ $engine, following, [
+            a_follower_catches_up_and_goes_on,
+            a_follower_begins_where_it_is_told,
+            a_follower_sees_its_part_of_the_log,
+            a_slow_follower_misses_nothing,
+            followers_see_everything_in_order,
+            what_goes_is_not_followed,
+            a_follower_ends_with_its_stream,
+            a_follower_ends_with_its_journal,
         ]);
 
         #[test]

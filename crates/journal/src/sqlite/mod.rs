@@ -10,12 +10,14 @@
 //! nothing in memory is believed. Nobody else opens the file: to close any descriptor of it gives
 //! up the locks that SQLite holds by the others.
 
+mod checkpointer;
 mod fault;
 mod heads;
 mod queue;
 mod read;
 mod readers;
 mod recover;
+mod scavenge;
 mod schema;
 mod statements;
 mod write;
@@ -24,23 +26,32 @@ mod writer;
 use std::fmt;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use futures_util::future::BoxFuture;
 use posthouse_base::time::Timestamp;
+use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
+use self::checkpointer::Gate;
 use self::queue::Queue;
 use self::read::Reader;
 use self::readers::Read;
-use self::writer::Order;
+use self::scavenge::Bell;
+use self::writer::{Order, Waiting};
 use crate::batch::{Batch, Checkpoint};
 use crate::config::Config;
 use crate::error::{Error, Outage};
 use crate::event::{Position, StreamName};
-use crate::journal::{Head, Health, Journal, Page, ReadAll, ReadStream, Receipt, StreamState};
+use crate::journal::{
+    Direction, Head, Health, Journal, Page, ReadAll, ReadStream, Receipt, StreamState, Subject,
+};
 use crate::limits;
+use crate::metrics::{Census, Metrics, Source};
+use crate::recent::Recent;
 
 /// The name of the database in the data folder.
 pub const FILE: &str = "journal.db";
@@ -107,7 +118,14 @@ impl Synchronous {
 #[derive(Debug)]
 pub struct Sqlite {
     shared: Arc<Shared>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Mutex<Threads>,
+}
+
+/// The threads: those that work for themselves, which end first, and those that serve.
+#[derive(Debug, Default)]
+struct Threads {
+    own: Vec<JoinHandle<()>>,
+    serving: Vec<JoinHandle<()>>,
 }
 
 /// What the threads and the handle share.
@@ -118,9 +136,17 @@ struct Shared {
     options: Options,
     writes: Queue<Order>,
     reads: Queue<Read>,
-    head: watch::Sender<Head>,
-    /// The system gives it up when the process ends, however it ends.
-    _lock: File,
+    /// Dropped when the journal is closed, by which those who wait for the head learn of it.
+    publisher: Mutex<Option<watch::Sender<Head>>>,
+    head: watch::Receiver<Head>,
+    recent: Recent,
+    gate: Gate,
+    scavenger: Bell,
+    /// Pages of the file that hold nothing, when the scavenger looked last.
+    free_pages: AtomicU64,
+    metrics: Metrics,
+    /// Given up when the journal is closed, and by the system when the process ends, however it does.
+    lock: Mutex<Option<File>>,
 }
 
 impl Sqlite {
@@ -137,15 +163,21 @@ impl Sqlite {
         recover::empty_wal(&connection).map_err(told)?;
         let last = writer::load(&connection, 0).map_err(told)?.counter.position;
         let limits = &config.limits;
-        let head = watch::Sender::new(Head { position: last, health: Health::Serving });
+        let (publisher, head) = watch::channel(Head { position: last, health: Health::Serving });
         let shared = Arc::new(Shared {
             writes: Queue::new(limits.queue, limits.queue_bytes.0),
             reads: Queue::new(limits.reads, 0),
             path,
             config: config.clone(),
             options,
+            publisher: Mutex::new(Some(publisher)),
             head,
-            _lock: lock,
+            recent: Recent::new(limits.recent.0, last),
+            gate: Gate::default(),
+            scavenger: Bell::default(),
+            free_pages: AtomicU64::new(0),
+            metrics: Metrics::default(),
+            lock: Mutex::new(Some(lock)),
         });
         let journal = Self { shared, threads: Mutex::default() };
         journal.start(connection)?;
@@ -155,31 +187,50 @@ impl Sqlite {
     fn start(&self, connection: rusqlite::Connection) -> Result<(), Error> {
         let shared = &self.shared;
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut spawn = |name: String, work: Box<dyn FnOnce() + Send>| {
-            let thread = thread::Builder::new().name(name).spawn(work);
-            thread.map(|thread| threads.push(thread)).map_err(|error| engine(&error))
-        };
         for number in 0..shared.config.limits.readers {
             let connection = schema::open_reader(&shared.path, &shared.options)
                 .map_err(|error| fault::unavailable(&error))?;
-            let shared = Arc::clone(shared);
-            let work = Box::new(move || readers::run(&shared, connection));
-            spawn(format!("journal-read-{number}"), work)?;
+            let work = move |shared: &Arc<Shared>| readers::run(shared, connection);
+            threads.serving.push(spawn(shared, format!("journal-read-{number}"), work)?);
         }
-        let writer = Arc::clone(shared);
-        spawn("journal-write".into(), Box::new(move || writer::run(&writer, connection)))
+        let work = move |shared: &Arc<Shared>| writer::run(shared, connection);
+        threads.serving.push(spawn(shared, "journal-write".into(), work)?);
+        threads.own.push(spawn(shared, "journal-log".into(), checkpointer::run)?);
+        threads.own.push(spawn(shared, "journal-scavenge".into(), scavenge::run)?);
+        Ok(())
+    }
+
+    /// Enters what the journal reports in `registry`.
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        self.shared.metrics.register(&self.shared, registry);
     }
 
     /// Writes what was handed in, and ends the journal's threads. Blocks until they ended.
     pub fn close(&self) {
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        self.shared.gate.close();
+        self.shared.scavenger.close();
+        threads.own.drain(..).for_each(join);
         self.shared.writes.close();
         self.shared.reads.close();
-        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        for thread in threads.drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the journal panicked");
-            }
-        }
+        threads.serving.drain(..).for_each(join);
+        drop(self.shared.publisher().take());
+        drop(self.shared.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+fn spawn<F>(shared: &Arc<Shared>, name: String, work: F) -> Result<JoinHandle<()>, Error>
+where
+    F: FnOnce(&Arc<Shared>) + Send + 'static,
+{
+    let shared = Arc::clone(shared);
+    let thread = thread::Builder::new().name(name).spawn(move || work(&shared));
+    thread.map_err(|error| engine(&error))
+}
+
+fn join(thread: JoinHandle<()>) {
+    if thread.join().is_err() {
+        tracing::error!("a thread of the journal panicked");
     }
 }
 
@@ -192,33 +243,65 @@ impl Drop for Sqlite {
 impl Shared {
     /// Everything up to `position` is durable.
     fn publish(&self, position: Position) {
-        self.head.send_if_modified(|head| {
-            let moved = head.position != position;
-            head.position = position;
-            moved
-        });
+        self.tell(|head| head.position = position);
     }
 
     fn out(&self, outage: &Outage) {
-        self.head.send_if_modified(|head| {
-            let health = Health::Out(outage.clone());
-            let changed = head.health != health;
-            head.health = health;
-            changed
-        });
+        self.tell(|head| head.health = Health::Out(outage.clone()));
     }
 
     fn back(&self, position: Position) {
-        self.head.send_replace(Head { position, health: Health::Serving });
+        self.recent.reset(position);
+        self.tell(|head| *head = Head { position, health: Health::Serving });
+    }
+
+    fn tell(&self, change: impl FnOnce(&mut Head)) {
+        let publisher = self.publisher();
+        let Some(publisher) = publisher.as_ref() else { return };
+        publisher.send_if_modified(|head| {
+            let before = head.clone();
+            change(head);
+            *head != before
+        });
+    }
+
+    fn publisher(&self) -> MutexGuard<'_, Option<watch::Sender<Head>>> {
+        self.publisher.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_out(&self) -> bool {
+        self.head.borrow().health != Health::Serving
+    }
+}
+
+impl Census for Shared {
+    fn figures(&self) -> Vec<(&'static str, &'static str, u64)> {
+        let number = |number| u64::try_from(number).unwrap_or(u64::MAX);
+        // Asked by name: nothing of the file is opened.
+        let file = std::fs::metadata(&self.path).map_or(0, |file| file.len());
+        let free = self.free_pages.load(Ordering::Relaxed) * checkpointer::PAGE;
+        let head = self.head.borrow().clone();
+        vec![
+            ("position", "The last position that is durable", head.position.get()),
+            ("serving", "1 while writes are taken", u64::from(head.health == Health::Serving)),
+            ("queue", "Batches that wait to be written", number(self.writes.len())),
+            ("reads_waiting", "Reads that wait for a thread", number(self.reads.len())),
+            ("recent_bytes", "Latest events kept in memory, in bytes", number(self.recent.bytes())),
+            ("file_bytes", "The size of the database", file),
+            ("free_bytes", "What of the database is empty, as last seen", free),
+            ("log_bytes", "The size of the write-ahead log", self.gate.bytes()),
+        ]
     }
 }
 
 impl Journal for Sqlite {
     fn submit(&self, batch: Batch) -> BoxFuture<'_, Result<Receipt, Error>> {
         Box::pin(async move {
-            let bytes = limits::check(&batch, &self.shared.config.limits)?;
+            let checked = limits::check(&batch, &self.shared.config.limits);
+            let bytes = checked.inspect_err(|error| self.shared.metrics.refused(error))?;
             let (reply, receipt) = Receipt::new();
-            self.shared.writes.push(Order { batch, reply }, bytes).await?;
+            let order = Order::Batch(Waiting { batch, reply, since: Instant::now() });
+            self.shared.writes.push(order, bytes).await?;
             Ok(receipt)
         })
     }
@@ -228,6 +311,13 @@ impl Journal for Sqlite {
     }
 
     fn read_all(&self, read: ReadAll) -> BoxFuture<'_, Result<Page, Error>> {
+        let subject = Subject::All { table: read.table, space: read.space };
+        let before = Position::new(read.from.get().saturating_sub(1));
+        if read.direction == Direction::Forwards
+            && let Some(page) = self.recent(&subject, before, read.limit, read.bytes)
+        {
+            return Box::pin(std::future::ready(Ok(page)));
+        }
         self.read(move |reader, now| reader.all(&read, now).map(Ok))
     }
 
@@ -242,7 +332,21 @@ impl Journal for Sqlite {
     }
 
     fn head(&self) -> watch::Receiver<Head> {
-        self.shared.head.subscribe()
+        let mut head = self.shared.head.clone();
+        head.mark_unchanged();
+        head
+    }
+
+    fn recent(
+        &self,
+        subject: &Subject,
+        after: Position,
+        limit: usize,
+        bytes: usize,
+    ) -> Option<Page> {
+        let page = self.shared.recent.after(subject, after, limit, bytes)?;
+        self.shared.metrics.read(Source::Memory);
+        Some(page)
     }
 }
 
@@ -253,6 +357,7 @@ impl Sqlite {
         F: FnOnce(&mut Reader, Timestamp) -> rusqlite::Result<Result<T, Error>> + Send + 'static,
     {
         let now = self.shared.options.clock.now();
+        self.shared.metrics.read(Source::Engine);
         Box::pin(readers::ask(&self.shared, move |reader| read(reader, now)))
     }
 }

@@ -25,6 +25,7 @@ struct Items<T> {
     /// Threads that wait for an item; nobody is woken when there is none.
     takers: usize,
     closed: bool,
+    woken: bool,
 }
 
 /// What [`Queue::take`] found.
@@ -32,7 +33,7 @@ struct Items<T> {
 pub(super) enum Taken {
     /// Items were taken.
     Some,
-    /// Nothing came in time.
+    /// Nothing came in time, or the taker is to look around.
     Nothing,
     /// Nothing will come any more.
     Closed,
@@ -48,7 +49,12 @@ impl<T> Queue<T> {
     pub(super) fn new(places: usize, bytes: u64) -> Self {
         let most_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         Self {
-            items: Mutex::new(Items { waiting: VecDeque::new(), takers: 0, closed: false }),
+            items: Mutex::new(Items {
+                waiting: VecDeque::new(),
+                takers: 0,
+                closed: false,
+                woken: false,
+            }),
             filled: Condvar::new(),
             places: Semaphore::new(places.min(Semaphore::MAX_PERMITS)),
             bytes: Semaphore::new(usize::try_from(most_bytes).unwrap_or(Semaphore::MAX_PERMITS)),
@@ -64,6 +70,17 @@ impl<T> Queue<T> {
         place.forget();
         room.forget();
         self.enter(item, Some(cost))
+    }
+
+    /// Lets `item` in although there may be no room: for the engine's own few requests.
+    pub(super) fn push_own(&self, item: T) -> Result<(), Error> {
+        self.enter(item, None)
+    }
+
+    /// Has the taker look around, though nothing came.
+    pub(super) fn wake(&self) {
+        self.lock().woken = true;
+        self.filled.notify_all();
     }
 
     fn enter(&self, item: T, cost: Option<u32>) -> Result<(), Error> {
@@ -93,6 +110,9 @@ impl<T> Queue<T> {
         while items.waiting.is_empty() {
             if items.closed {
                 return Taken::Closed;
+            }
+            if std::mem::take(&mut items.woken) {
+                return Taken::Nothing;
             }
             let left = until
                 .map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));

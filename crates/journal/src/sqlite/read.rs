@@ -241,8 +241,7 @@ impl Memory {
         if let Some(name) = self.names.get(&id) {
             return Ok(name.clone());
         }
-        let text = row.get_ref(name)?.as_str()?;
-        let name = if id < 0 { StreamName::internal(text) } else { StreamName::public(text) };
+        let name = statements::stream_name(id, row.get_ref(name)?.as_str()?);
         self.names.insert(id, name.clone());
         Ok(name)
     }
@@ -296,7 +295,7 @@ fn head_of(connection: &Connection, stream: &StreamName) -> rusqlite::Result<Opt
 }
 
 /// The time before which the stream's events are no longer read.
-fn earliest(metadata: &StreamMetadata, now: Timestamp) -> i64 {
+pub(super) fn earliest(metadata: &StreamMetadata, now: Timestamp) -> i64 {
     let age = metadata.max_age.map_or(Duration::MAX, |age| age);
     let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
     signed(now.as_millis().saturating_sub(age))

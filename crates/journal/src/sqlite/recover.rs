@@ -22,6 +22,7 @@ pub(super) fn recover(shared: &Arc<Shared>, outage: Outage) -> Option<Connection
     let began = Instant::now();
     let mut outage = outage;
     let mut pause = PAUSE;
+    shared.metrics.out(&outage);
     loop {
         shared.out(&outage);
         if !refuse(shared, &outage, Instant::now() + pause) {
@@ -31,12 +32,14 @@ pub(super) fn recover(shared: &Arc<Shared>, outage: Outage) -> Option<Connection
         match reopen(shared) {
             Ok(connection) => {
                 let seconds = began.elapsed().as_secs_f32();
+                shared.gate.forget_fault();
                 tracing::info!("the journal writes again after {seconds:.1} s");
                 return Some(connection);
             }
             Err(again) if again == outage => {}
             Err(other) => {
                 tracing::error!("the journal still cannot write: {other}");
+                shared.metrics.out(&other);
                 outage = other;
             }
         }
@@ -49,11 +52,10 @@ fn refuse(shared: &Shared, outage: &Outage, until: Instant) -> bool {
     loop {
         match shared.writes.take(&mut orders, usize::MAX, u64::MAX, Some(until)) {
             Taken::Closed => return false,
-            Taken::Nothing => return true,
+            Taken::Nothing if Instant::now() >= until => return true,
+            Taken::Nothing => {}
             Taken::Some => {
-                for order in orders.drain(..) {
-                    let _dropped = order.reply.send(Err(Error::Unavailable(outage.clone())));
-                }
+                orders.drain(..).for_each(|order| order.fail(outage));
             }
         }
     }

@@ -44,6 +44,13 @@ pub(super) fn open_reader(path: &Path, options: &Options) -> rusqlite::Result<Co
     Ok(connection)
 }
 
+/// Opens the database once more, for moving the write-ahead log into it.
+pub(super) fn open_checkpointer(path: &Path, options: &Options) -> rusqlite::Result<Connection> {
+    let connection = connect(path, options)?;
+    connection.pragma_update(None, "synchronous", options.synchronous.as_str())?;
+    Ok(connection)
+}
+
 fn connect(path: &Path, options: &Options) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE

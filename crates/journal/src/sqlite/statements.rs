@@ -13,6 +13,7 @@ use crate::event::{Format, NewEvent, Position, Space, StreamName, Table, Version
 /// The statements of one connection.
 #[derive(Debug)]
 pub(super) struct Statements<'c> {
+    connection: &'c Connection,
     begin: Statement<'c>,
     commit: Statement<'c>,
     counter: Statement<'c>,
@@ -44,6 +45,7 @@ impl<'c> Statements<'c> {
     pub(super) fn prepare(connection: &'c Connection) -> rusqlite::Result<Self> {
         let prepare = |sql| connection.prepare(sql);
         Ok(Self {
+            connection,
             begin: prepare("BEGIN IMMEDIATE")?,
             commit: prepare("COMMIT")?,
             counter: prepare("UPDATE journal SET position = ?1, time = ?2")?,
@@ -188,6 +190,17 @@ impl<'c> Statements<'c> {
         self.checkpoint.execute(values).map(drop)
     }
 
+    /// Gives up to `pages` unused pages back to the file system.
+    pub(super) fn shrink(&mut self, pages: u32) -> rusqlite::Result<usize> {
+        let mut sql = self.connection.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
+        let mut rows = sql.query([])?;
+        let mut given = 0;
+        while rows.next()?.is_some() {
+            given += 1;
+        }
+        Ok(given)
+    }
+
     fn of(&mut self, table: Table) -> &mut OfTable<'c> {
         match table {
             Table::Facts => &mut self.tables[0],
@@ -252,6 +265,11 @@ pub(super) fn metadata(row: &Row<'_>, first: usize) -> rusqlite::Result<StreamMe
         truncate_before: number(first + 2)?.map(Version::new),
         tombstone: row.get(first + 3)?,
     })
+}
+
+/// The name of the stream with that id.
+pub(super) fn stream_name(id: i64, name: &str) -> StreamName {
+    if id < 0 { StreamName::internal(name) } else { StreamName::public(name) }
 }
 
 pub(super) fn position(row: &Row<'_>, column: usize) -> rusqlite::Result<Position> {

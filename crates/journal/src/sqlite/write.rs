@@ -12,8 +12,9 @@ use super::heads::{Head, Heads, Last};
 use super::statements::{Counter, Statements};
 use crate::batch::{Append, Batch, Checkpoint, Expected, Removal, StreamMetadata};
 use crate::error::Error;
-use crate::event::{Position, Table, Version};
+use crate::event::{Position, Recorded, StreamName, Table, Version};
 use crate::journal::Appended;
+use crate::recent::Fresh;
 
 /// A removal of more events than this from a stream's beginning only hides them; they go from the
 /// disk in the background.
@@ -34,16 +35,52 @@ struct Place {
     position: Position,
     /// The stream's last event after it.
     end: Option<(Version, Position)>,
+    /// Whether the stream keeps its events for a time or in number only.
+    limited: bool,
 }
 
-/// What was written of a batch, for those who follow.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What became of a batch.
+#[derive(Debug)]
 pub(super) struct Written {
     /// The position before its first event.
-    pub(super) after: Position,
-    /// When.
-    pub(super) time: Timestamp,
+    after: Position,
+    time: Timestamp,
+    /// For each append, whether its stream keeps its events for a time or in number only.
+    limited: Vec<bool>,
     pub(super) appended: Appended,
+}
+
+impl Written {
+    /// The events of `batch`, of which this is what became.
+    pub(super) fn events(&self, batch: Batch, into: &mut Vec<Fresh>) {
+        if self.appended.repeated {
+            return;
+        }
+        let mut position = self.after;
+        let ends = self.appended.streams.iter().zip(&self.limited);
+        for (append, (end, limited)) in batch.appends.into_iter().zip(ends) {
+            let count = u64::try_from(append.events.len()).unwrap_or(u64::MAX);
+            let next = end.map_or(0, |(version, _)| version.get() + 1);
+            let first = next.saturating_sub(count);
+            for (version, event) in (first..).map(Version::new).zip(append.events) {
+                position = position.next();
+                let (stream, time) = (append.stream.clone(), self.time);
+                let event = Recorded { position, stream, version, time, event };
+                into.push(Fresh { event, table: append.table, limited: *limited });
+            }
+        }
+    }
+}
+
+/// What the scavenger has done by the writer.
+#[derive(Debug)]
+pub(super) enum Chore {
+    /// Deletes a stream's events from `from` on, up to and without `end`.
+    Cut { table: Table, stream: i64, from: Version, end: Version },
+    /// All of a stream below `end` is deleted: it need not be looked at again.
+    Settle { stream: StreamName, end: Version },
+    /// Gives so many unused pages back to the file system.
+    Shrink { pages: u32 },
 }
 
 type Outcome<T> = rusqlite::Result<Result<T, Error>>;
@@ -62,7 +99,8 @@ impl Log {
         let before = self.counter;
         if let Some(streams) = self.repeated(&batch.appends, sql)? {
             let appended = Appended { streams, repeated: true };
-            return Ok(Ok(Written { after: before.position, time: before.time, appended }));
+            let (after, time, limited) = (before.position, before.time, Vec::new());
+            return Ok(Ok(Written { after, time, limited, appended }));
         }
         let places = match self.judge(batch, sql)? {
             Ok(places) => places,
@@ -76,7 +114,7 @@ impl Log {
         self.counter.time = time;
         let mut streams = Vec::with_capacity(places.len());
         for (append, place) in batch.appends.iter().zip(&places) {
-            let Place { stream, mut version, mut position, end } = *place;
+            let Place { stream, mut version, mut position, end, .. } = *place;
             for event in &append.events {
                 sql.insert(append.table, (position, stream, version), time, event)?;
                 (version, position) = (version.next(), position.next());
@@ -90,8 +128,31 @@ impl Log {
             sql.save_checkpoint(checkpoint)?;
         }
         self.heads.keep();
+        let limited = places.iter().map(|place| place.limited).collect();
         let appended = Appended { streams, repeated: false };
-        Ok(Ok(Written { after: before.position, time, appended }))
+        Ok(Ok(Written { after: before.position, time, limited, appended }))
+    }
+
+    /// Does what the scavenger asked for; how many events or pages that was.
+    pub(super) fn chore(
+        &mut self,
+        chore: &Chore,
+        sql: &mut Statements<'_>,
+    ) -> rusqlite::Result<usize> {
+        match chore {
+            Chore::Cut { table, stream, from, end } => {
+                sql.remove_versions(*table, *stream, *from, *end)
+            }
+            Chore::Settle { stream, end } => {
+                let settled = self.heads.get(stream, sql)?.lowest() <= *end;
+                if settled {
+                    self.heads.change(stream, |head| head.due = false);
+                    self.heads.keep();
+                }
+                Ok(usize::from(settled))
+            }
+            Chore::Shrink { pages } => sql.shrink(*pages),
+        }
     }
 
     /// Moves the streams' ends on in memory, as the batch will have them; refuses it where they are
@@ -106,7 +167,8 @@ impl Log {
             let (stream, version) = (head.id, head.next());
             let position = self.counter.position.next();
             let end = head.last.map(Last::place);
-            places.push(Place { stream, version, position, end });
+            let limited = head.metadata != StreamMetadata::default();
+            places.push(Place { stream, version, position, end, limited });
             let Some(last) = append.events.last() else { continue };
             let count = u64::try_from(append.events.len()).unwrap_or(u64::MAX);
             self.counter.position = Position::new(self.counter.position.get() + count);

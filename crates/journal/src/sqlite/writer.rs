@@ -1,7 +1,7 @@
 //! The one thread that writes. It takes what waits, writes it in one transaction, and answers when
 //! the commit, which is the fsync, has returned.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
 use posthouse_base::time::Timestamp;
@@ -11,17 +11,36 @@ use tokio::sync::oneshot;
 use super::heads::Heads;
 use super::queue::Taken;
 use super::statements::{Counter, Statements, position, unsigned};
-use super::write::{Log, Written};
+use super::write::{Chore, Log, Written};
 use super::{Shared, fault, recover};
-use crate::batch::Batch;
+use crate::batch::{Batch, Removal};
 use crate::error::{Error, Outage};
 use crate::journal::Appended;
+use crate::recent::Gone;
+
+/// What the writer is asked to do.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// By those who use the journal.
+    Batch(Waiting),
+    /// By the scavenger.
+    Chore(Chore, mpsc::Sender<Result<usize, Outage>>),
+}
 
 /// A batch that waits to be written.
 #[derive(Debug)]
-pub(super) struct Order {
+pub(super) struct Waiting {
     pub(super) batch: Batch,
     pub(super) reply: oneshot::Sender<Result<Appended, Error>>,
+    pub(super) since: Instant,
+}
+
+/// What was done within a transaction that may still fail.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are batches")]
+enum Done {
+    Batch(Waiting, Result<Written, Error>),
+    Chore(mpsc::Sender<Result<usize, Outage>>, usize),
 }
 
 /// Why the writer no longer serves.
@@ -39,11 +58,25 @@ impl From<rusqlite::Error> for Ended {
     }
 }
 
+impl Order {
+    /// Says that it is not known to be done.
+    pub(super) fn fail(self, outage: &Outage) {
+        match self {
+            Self::Batch(Waiting { reply, .. }) => {
+                let _dropped = reply.send(Err(Error::Unavailable(outage.clone())));
+            }
+            Self::Chore(_, reply) => {
+                let _dropped = reply.send(Err(outage.clone()));
+            }
+        }
+    }
+}
+
 /// Writes until the queue is closed; comes back by itself from faults.
 pub(super) fn run(shared: &Arc<Shared>, connection: Connection) {
     let mut connection = connection;
     loop {
-        let outage = match serve(shared, &connection) {
+        let outage = match serve(shared, &mut connection) {
             Ended::Closed => break,
             Ended::Out(outage) => outage,
         };
@@ -54,7 +87,11 @@ pub(super) fn run(shared: &Arc<Shared>, connection: Connection) {
     recover::close(connection);
 }
 
-fn serve(shared: &Shared, connection: &Connection) -> Ended {
+fn serve(shared: &Arc<Shared>, connection: &mut Connection) -> Ended {
+    if let Err(error) = watch_log(shared, connection) {
+        return error.into();
+    }
+    let connection = &*connection;
     let started = Statements::prepare(connection)
         .and_then(|sql| Ok((sql, load(connection, shared.config.limits.streams)?)));
     let (mut sql, mut log) = match started {
@@ -64,16 +101,33 @@ fn serve(shared: &Shared, connection: &Connection) -> Ended {
     let mut orders = Vec::new();
     loop {
         let commit = &shared.config.commit;
-        match shared.writes.take(&mut orders, commit.batches, commit.bytes.0, None) {
-            Taken::Closed => return Ended::Closed,
-            Taken::Nothing => {}
-            Taken::Some => {
-                if let Err(ended) = write(shared, &mut log, &mut sql, &mut orders) {
-                    return ended;
-                }
+        let taken = shared.writes.take(&mut orders, commit.batches, commit.bytes.0, None);
+        if taken == Taken::Closed {
+            return Ended::Closed;
+        }
+        let written = shared.gate.enter().map_err(Ended::Out).and_then(|()| {
+            let written = write(shared, &mut log, &mut sql, &mut orders);
+            shared.gate.leave();
+            written
+        });
+        if let Err(ended) = written {
+            if let Ended::Out(outage) = &ended {
+                orders.drain(..).for_each(|order| order.fail(outage));
             }
+            return ended;
         }
     }
+}
+
+/// Has every commit tell how long the write-ahead log has become.
+fn watch_log(shared: &Arc<Shared>, connection: &mut Connection) -> rusqlite::Result<()> {
+    let shared = Arc::downgrade(shared);
+    connection.wal_hook(Some(move |_: &mut _, pages| {
+        if let Some(shared) = shared.upgrade() {
+            shared.gate.grown(u64::try_from(pages).unwrap_or(0));
+        }
+        Ok(())
+    }))
 }
 
 /// The log's end as the database has it.
@@ -95,31 +149,28 @@ fn write(
     sql: &mut Statements<'_>,
     orders: &mut Vec<Order>,
 ) -> Result<(), Ended> {
+    if orders.is_empty() {
+        return Ok(());
+    }
+    let begun = Instant::now();
     let mut done = Vec::with_capacity(orders.len());
-    let committed = commit(shared, log, sql, orders, &mut done);
-    if let Err(error) = committed {
+    if let Err(error) = commit(shared, log, sql, orders, &mut done) {
         let outage = fault::outage(&error);
-        let waiting = orders.drain(..).map(|order| order.reply);
-        for reply in done.into_iter().map(|(order, _): (Order, _)| order.reply).chain(waiting) {
-            let _dropped = reply.send(Err(Error::Unavailable(outage.clone())));
-        }
+        done.into_iter().for_each(|done| done.fail(&outage));
         return Err(Ended::Out(outage));
     }
-    shared.publish(log.counter.position);
-    for (order, outcome) in done {
-        let _dropped = order.reply.send(outcome.map(|written| written.appended));
-    }
+    shared.metrics.committed(done.len(), begun.elapsed());
+    publish(shared, log, done);
     Ok(())
 }
 
-type Done = Vec<(Order, Result<Written, Error>)>;
-
+/// Writes `orders` in one transaction, and moves them to `done`; what is not moved was not written.
 fn commit(
     shared: &Shared,
     log: &mut Log,
     sql: &mut Statements<'_>,
     orders: &mut Vec<Order>,
-    done: &mut Done,
+    done: &mut Vec<Done>,
 ) -> rusqlite::Result<()> {
     let limits = &shared.config.commit;
     let begun = Instant::now();
@@ -129,14 +180,25 @@ fn commit(
         let now = shared.options.clock.now();
         let mut waiting = std::mem::take(orders).into_iter();
         while let Some(order) = waiting.next() {
-            match log.write(&order.batch, now, sql) {
-                Ok(outcome) => done.push((order, outcome)),
-                Err(error) => {
-                    orders.push(order);
-                    orders.extend(waiting);
-                    return Err(error);
-                }
-            }
+            let failed = match order {
+                Order::Batch(order) => match log.write(&order.batch, now, sql) {
+                    Ok(outcome) => {
+                        done.push(Done::Batch(order, outcome));
+                        continue;
+                    }
+                    Err(error) => (Order::Batch(order), error),
+                },
+                Order::Chore(chore, reply) => match log.chore(&chore, sql) {
+                    Ok(count) => {
+                        done.push(Done::Chore(reply, count));
+                        continue;
+                    }
+                    Err(error) => (Order::Chore(chore, reply), error),
+                },
+            };
+            orders.push(failed.0);
+            orders.extend(waiting);
+            return Err(failed.1);
         }
         let places = limits.batches.saturating_sub(done.len());
         let in_time = begun.elapsed() < limits.time.0;
@@ -155,4 +217,62 @@ fn commit(
     sql.commit()?;
     log.heads.trim();
     Ok(())
+}
+
+/// Shows what is durable now: first what those who follow read, then the head, then the answers.
+fn publish(shared: &Shared, log: &Log, done: Vec<Done>) {
+    let (mut fresh, mut gone) = (Vec::new(), Gone::default());
+    let mut answers = Vec::with_capacity(done.len());
+    for done in done {
+        match done {
+            Done::Batch(Waiting { batch, reply, since }, Ok(written)) => {
+                shared.metrics.appended(&batch, written.appended.repeated, since.elapsed());
+                if !written.appended.repeated {
+                    note(&mut gone, &batch);
+                }
+                written.events(batch, &mut fresh);
+                answers.push((reply, Ok(written.appended)));
+            }
+            Done::Batch(Waiting { reply, .. }, Err(refusal)) => {
+                shared.metrics.refused(&refusal);
+                answers.push((reply, Err(refusal)));
+            }
+            Done::Chore(reply, count) => {
+                let _dropped = reply.send(Ok(count));
+            }
+        }
+    }
+    let position = log.counter.position;
+    shared.recent.enter(fresh, &gone, position);
+    shared.publish(position);
+    if !gone.ranges.is_empty() || !gone.limited.is_empty() {
+        shared.scavenger.look();
+    }
+    for (reply, outcome) in answers {
+        let _dropped = reply.send(outcome);
+    }
+}
+
+/// What of the latest events is no longer to be read.
+fn note(gone: &mut Gone, batch: &Batch) {
+    for removal in &batch.removals {
+        match removal {
+            Removal::At(positions) => gone.positions.extend(positions),
+            Removal::Range { stream, positions } => {
+                gone.ranges.push((stream.clone(), positions.clone()));
+            }
+        }
+    }
+    gone.limited.extend(batch.metadata.iter().map(|(stream, _)| stream.clone()));
+}
+
+impl Done {
+    fn fail(self, outage: &Outage) {
+        match self {
+            Self::Batch(waiting, _) => Order::Batch(waiting).fail(outage),
+            Self::Chore(reply, _) => {
+                let _dropped = reply.send(Err(outage.clone()));
+            }
+        }
+    }
 }

@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use posthouse_base::config::{Path, Report, Size, Span};
 use posthouse_base::time::Timestamp;
-use posthouse_journal::conformance::Engine;
+use posthouse_journal::config::Raw;
+use posthouse_journal::conformance::{self, Engine};
 use posthouse_journal::sqlite::{Clock, Options, Sqlite};
 use posthouse_journal::{Config, Journal, conformance_tests};
 use tempfile::TempDir;
@@ -16,15 +18,29 @@ struct Embedded {
     folder: TempDir,
     journal: Option<Arc<Sqlite>>,
     now: Arc<AtomicU64>,
+    config: Config,
 }
 
 impl Embedded {
     fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    fn with(change: impl FnOnce(&mut Raw)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let now = Arc::new(AtomicU64::new(1_700_000_000_000));
-        let mut engine = Self { folder, journal: None, now };
+        let mut raw = Raw::default();
+        change(&mut raw);
+        let mut report = Report::new();
+        let config = Config::check(&raw, &Path::root(), &mut report);
+        let config = config.unwrap_or_else(|| panic!("{report:?}"));
+        let mut engine = Self { folder, journal: None, now, config };
         engine.open();
         engine
+    }
+
+    fn sqlite(&self) -> &Arc<Sqlite> {
+        self.journal.as_ref().expect("it is open")
     }
 
     fn options(&self) -> Options {
@@ -34,14 +50,14 @@ impl Embedded {
     }
 
     fn open(&mut self) {
-        let journal = Sqlite::open(self.folder.path(), &Config::default(), self.options());
+        let journal = Sqlite::open(self.folder.path(), &self.config, self.options());
         self.journal = Some(Arc::new(journal.expect("it opens")));
     }
 }
 
 impl Engine for Embedded {
     fn journal(&self) -> Arc<dyn Journal> {
-        Arc::clone(self.journal.as_ref().expect("it is open")) as Arc<dyn Journal>
+        Arc::clone(self.sqlite()) as Arc<dyn Journal>
     }
 
     fn restart(&mut self) -> BoxFuture<'_, ()> {
@@ -61,3 +77,22 @@ impl Engine for Embedded {
 }
 
 conformance_tests!(Embedded::new());
+
+/// With nothing kept in memory: everything is read from the database, and every stream's end too.
+#[test]
+fn random_histories_agree_with_the_model_without_memory() {
+    conformance::model::random_histories(|| {
+        Embedded::with(|raw| {
+            raw.limits.recent = Size(0);
+            raw.limits.streams = 1;
+        })
+    });
+}
+
+/// While the scavenger works all the time.
+#[test]
+fn random_histories_agree_with_the_model_while_scavenging() {
+    conformance::model::random_histories(|| {
+        Embedded::with(|raw| raw.scavenge_interval = Span(Duration::from_millis(10)))
+    });
+}

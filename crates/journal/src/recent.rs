@@ -1,0 +1,205 @@
+//! The latest events, kept in memory within a bound, so that those who follow the log do not each
+//! read them from the disk. The same for every engine: its writer enters what is durable, in order.
+
+use std::collections::VecDeque;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use bytes::{Bytes, BytesMut};
+
+use crate::event::{NewEvent, Position, Recorded, Space, StreamName, Table};
+use crate::journal::{Page, Subject};
+
+/// What an event takes up beside its data.
+const OVERHEAD: usize = 256;
+
+/// The latest events.
+#[derive(Debug)]
+pub(crate) struct Recent {
+    inner: RwLock<Inner>,
+    most_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// Every position after `after` up to `head`, without a gap.
+    events: VecDeque<Entry>,
+    after: Position,
+    head: Position,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    event: Recorded,
+    table: Table,
+    /// Removed since.
+    gone: bool,
+    /// Its stream keeps its events for a time or in number only: whether it may still be read is
+    /// known to the engine.
+    limited: bool,
+}
+
+/// An event that has become durable.
+#[derive(Debug)]
+pub(crate) struct Fresh {
+    pub(crate) event: Recorded,
+    pub(crate) table: Table,
+    /// Whether its stream keeps its events for a time or in number only.
+    pub(crate) limited: bool,
+}
+
+/// What was done beside appending, as far as it concerns what is kept here.
+#[derive(Debug, Default)]
+pub(crate) struct Gone {
+    pub(crate) positions: Vec<Position>,
+    pub(crate) ranges: Vec<(StreamName, std::ops::RangeInclusive<Position>)>,
+    pub(crate) limited: Vec<StreamName>,
+}
+
+impl Recent {
+    /// Keeps nothing yet; the log ends at `head`.
+    pub(crate) fn new(most_bytes: u64, head: Position) -> Self {
+        let inner = Inner { events: VecDeque::new(), after: head, head, bytes: 0 };
+        let most_bytes = usize::try_from(most_bytes).unwrap_or(usize::MAX);
+        Self { inner: RwLock::new(inner), most_bytes }
+    }
+
+    /// Enters what one commit wrote, in order, then what it removed. Must be told before the head
+    /// moves.
+    pub(crate) fn enter(&self, fresh: Vec<Fresh>, gone: &Gone, head: Position) {
+        let fresh = if self.most_bytes == 0 { Vec::new() } else { owned(fresh) };
+        let mut inner = self.write();
+        for Fresh { event, table, limited } in fresh {
+            if event.position == inner.head.next() {
+                inner.head = event.position;
+                inner.bytes += size(&event.event);
+                inner.events.push_back(Entry { event, table, gone: false, limited });
+            }
+        }
+        inner.remove(gone);
+        if inner.head != head {
+            inner.clear(head);
+        }
+        while inner.bytes > self.most_bytes {
+            inner.forget_first();
+        }
+    }
+
+    /// Forgets everything; the log ends at `head`.
+    pub(crate) fn reset(&self, head: Position) {
+        self.write().clear(head);
+    }
+
+    /// What of `subject` came after `after`; `None` when that is not all at hand.
+    pub(crate) fn after(
+        &self,
+        subject: &Subject,
+        after: Position,
+        limit: usize,
+        bytes: usize,
+    ) -> Option<Page> {
+        let inner = self.read();
+        let skip = after.get().checked_sub(inner.after.get())?;
+        let mut events = Vec::new();
+        let mut left = bytes;
+        let mut end = true;
+        for entry in inner.events.iter().skip(usize::try_from(skip).unwrap_or(usize::MAX)) {
+            if !concerns(subject, entry) {
+                continue;
+            }
+            if entry.limited {
+                return None;
+            }
+            let size = entry.event.event.data.len() + entry.event.event.metadata.len();
+            if events.len() >= limit || (!events.is_empty() && size > left) {
+                end = false;
+                break;
+            }
+            left = left.saturating_sub(size);
+            events.push(entry.event.clone());
+        }
+        Some(Page { events, end, head: inner.head })
+    }
+
+    /// The bytes that are kept.
+    pub(crate) fn bytes(&self) -> usize {
+        self.read().bytes
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Inner> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Inner> {
+        self.inner.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn clear(&mut self, head: Position) {
+        self.events.clear();
+        (self.after, self.head, self.bytes) = (head, head, 0);
+    }
+
+    fn forget_first(&mut self) {
+        let Some(first) = self.events.pop_front() else { return };
+        self.after = first.event.position;
+        self.bytes -= size(&first.event.event);
+    }
+
+    fn remove(&mut self, gone: &Gone) {
+        for position in &gone.positions {
+            let index = position.get().checked_sub(self.after.get() + 1);
+            let index = index.and_then(|index| usize::try_from(index).ok());
+            if let Some(entry) = index.and_then(|index| self.events.get_mut(index))
+                && entry.table == Table::Work
+            {
+                entry.gone = true;
+            }
+        }
+        if gone.ranges.is_empty() && gone.limited.is_empty() {
+            return;
+        }
+        for entry in &mut self.events {
+            let (stream, position) = (&entry.event.stream, &entry.event.position);
+            let is_in = |(of, range): &(StreamName, std::ops::RangeInclusive<Position>)| {
+                of == stream && range.contains(position)
+            };
+            entry.gone |= gone.ranges.iter().any(is_in);
+            entry.limited |= gone.limited.contains(stream);
+        }
+    }
+}
+
+fn concerns(subject: &Subject, entry: &Entry) -> bool {
+    let right = match subject {
+        Subject::Stream(stream) => entry.event.stream == *stream,
+        Subject::All { table, space } => {
+            entry.table == *table
+                && space.is_none_or(|space: Space| space == entry.event.stream.space())
+        }
+    };
+    right && !entry.gone
+}
+
+/// The events with their bytes in one piece of memory of their own: what they came in may be a
+/// small part of a large buffer.
+fn owned(mut fresh: Vec<Fresh>) -> Vec<Fresh> {
+    let length = |event: &NewEvent| event.data.len() + event.metadata.len();
+    let total = fresh.iter().map(|fresh| length(&fresh.event.event)).sum();
+    let mut all = BytesMut::with_capacity(total);
+    for Fresh { event, .. } in &fresh {
+        all.extend_from_slice(&event.event.data);
+        all.extend_from_slice(&event.event.metadata);
+    }
+    let mut all: Bytes = all.freeze();
+    for Fresh { event, .. } in &mut fresh {
+        event.event.data = all.split_to(event.event.data.len());
+        event.event.metadata = all.split_to(event.event.metadata.len());
+    }
+    fresh
+}
+
+fn size(event: &NewEvent) -> usize {
+    OVERHEAD + event.data.len() + event.metadata.len()
+}
