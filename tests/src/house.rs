@@ -19,6 +19,7 @@ pub struct House {
     listeners: Vec<SocketAddr>,
     admin: Option<SocketAddr>,
     registry: Option<SocketAddr>,
+    dns: Option<SocketAddr>,
     folder: TempDir,
 }
 
@@ -37,8 +38,9 @@ impl House {
         let mut command = command_in(folder.path());
         command.args(["up", "--config", "posthouse.yaml"]).args(arguments);
         let program = Program::start("posthouse", command, folder.path());
+        let listeners = Vec::new();
         let mut house =
-            Self { program, listeners: Vec::new(), admin: None, registry: None, folder };
+            Self { program, listeners, admin: None, registry: None, dns: None, folder };
         house.read_addresses().await;
         house
     }
@@ -64,6 +66,7 @@ impl House {
         self.listeners = listeners.into_iter().flatten().filter_map(one).collect();
         self.admin = one(&addresses["admin"]);
         self.registry = one(&addresses["registry"]);
+        self.dns = one(&addresses["dns"]);
     }
 
     /// The first listener.
@@ -88,6 +91,12 @@ impl House {
     #[must_use]
     pub fn registry(&self) -> SocketAddr {
         self.registry.expect("the configuration has a `registry` section")
+    }
+
+    /// Where names are answered over DNS.
+    #[must_use]
+    pub fn dns(&self) -> SocketAddr {
+        self.dns.expect("the configuration has a `registry` section")
     }
 
     /// The temporary folder: `posthouse.yaml`, `data/` and the logs.

@@ -5,7 +5,8 @@
 //! In reading order: [`house`] (Posthouse itself), [`backend`] (scripted services in this
 //! process), [`client`] (whole HTTP calls), [`raw`] (bytes on a socket), [`program`] (any other
 //! program), [`python`] (programs in Python), [`shop`] (the sample services), [`disk`] (a disk that
-//! loses its power, or fails), [`wait`] (conditions with a deadline).
+//! loses its power, or fails), [`ledger`] and [`scribe`] (writers of a journal that are killed, and
+//! what must be found of theirs), [`wait`] (conditions with a deadline).
 //!
 //! Everything here panics when something is wrong: it is the test that fails.
 
@@ -16,9 +17,11 @@ pub mod backend;
 pub mod client;
 pub mod disk;
 pub mod house;
+pub mod ledger;
 pub mod program;
 pub mod python;
 pub mod raw;
+pub mod scribe;
 pub mod shop;
 pub mod wait;
 

@@ -331,8 +331,13 @@ impl Reader {
             *used = match written {
                 8400 => port(&addresses["admin"]),
                 8500 => port(&addresses["registry"]),
+                8600 => port(&addresses["dns"]),
                 _ => port(listeners.next().expect("as many listeners as the file has")),
             };
+        }
+        // It is on with the registry, whether a document writes it or not.
+        if addresses["dns"].is_string() {
+            self.ports.insert(8600, port(&addresses["dns"]));
         }
     }
 

@@ -9,9 +9,10 @@
 //!
 //! [`recorder`] notes every byte that reaches the instance; [`script`] answers with any bytes; [`frames`] writes and reads HTTP/2 by
 //! hand. Requests: [`requests1`], [`requests2`]; responses: [`responses1`], [`responses2`];
-//! what must pass: [`passing`]; bodies, streams and slow clients: [`streams`], [`streams2`].
+//! what must pass: [`passing`]; bodies, streams and slow clients: [`streams`], [`streams2`], [`clients2`].
 
 mod chunk_rows;
+mod clients2;
 mod field_rows;
 mod frame_rows;
 mod frames;
