@@ -11,7 +11,7 @@
 
 pub mod batch;
 pub mod config;
-#[cfg(feature = "conformance")]
+#[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod driver;
 mod error;

@@ -20,6 +20,8 @@ mod recover;
 mod scavenge;
 mod schema;
 mod statements;
+#[cfg(test)]
+mod tests;
 mod write;
 mod writer;
 

@@ -1,4 +1,4 @@
-//! The embedded engine.
+//! The embedded engine: the cases that every engine must pass, and its own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,11 +7,12 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use posthouse_base::config::{Path, Report, Size, Span};
 use posthouse_base::time::Timestamp;
-use posthouse_journal::config::Raw;
-use posthouse_journal::conformance::{self, Engine};
-use posthouse_journal::sqlite::{Clock, Options, Sqlite};
-use posthouse_journal::{Config, Journal, conformance_tests};
 use tempfile::TempDir;
+
+use super::{Clock, Options, Sqlite};
+use crate::config::{Config, Raw};
+use crate::conformance::{self, Engine};
+use crate::journal::Journal;
 
 /// A journal in a temporary folder, with a clock that is moved by hand.
 struct Embedded {
@@ -76,7 +77,7 @@ impl Engine for Embedded {
     }
 }
 
-conformance_tests!(Embedded::new());
+crate::conformance_tests!(Embedded::new());
 
 /// With nothing kept in memory: everything is read from the database, and every stream's end too.
 #[test]
