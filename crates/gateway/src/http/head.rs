@@ -2,8 +2,8 @@
 //!
 //! A request passes through a gateway with most of its fields untouched, so they are never taken
 //! apart: the index holds places in the received bytes, and writing copies whole runs of lines at
-//! once. What HTTP/2 brings, and what the gateway adds, is appended to a second buffer in the same
-//! form. Every line that is written is `name: value`: a received line with other white space is
+//! once. What the gateway adds is appended to a second buffer in the same form; what HTTP/2 brings is
+//! kept as its library holds it, and handed back uncopied. Every line that is written is `name: value`: a received line with other white space is
 //! written anew, so that no recipient sees a shape that the parser was asked to tolerate.
 
 use bytes::{BufMut as _, Bytes};
@@ -25,12 +25,14 @@ const FIRST_EXTRA: usize = 512;
 pub struct Fields {
     raw: Bytes,
     extra: Vec<u8>,
+    /// What came over HTTP/2.
+    parts: Vec<(HeaderName, HeaderValue)>,
     fields: Vec<Field>,
     /// The names that may be present, one bit each: a bit outlives the removal of its field.
     present: u64,
 }
 
-/// A place in one of the two buffers.
+/// A place in one of the two buffers, or the number of a part.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Span {
     start: u32,
@@ -51,6 +53,7 @@ struct Field {
 enum Source {
     Raw,
     Extra,
+    Part,
 }
 
 /// What [`Fields::strip_hop_by_hop`] found and removed that its caller may want to know.
@@ -93,10 +96,7 @@ impl Fields {
 
     /// Every field in order: what is known of its name, its name as received, its value.
     pub fn iter(&self) -> impl Iterator<Item = (Known, &[u8], &[u8])> {
-        self.fields.iter().map(|field| {
-            let bytes = self.bytes(field.source);
-            (field.known, field.name.of(bytes), field.value.of(bytes))
-        })
+        self.fields.iter().map(|field| (field.known, self.name(field), self.value(field)))
     }
 
     /// The first value under a known name. [`Known::Other`] names nothing.
@@ -113,10 +113,7 @@ impl Fields {
     /// Every value under a known name, in order.
     pub fn all(&self, name: Known) -> impl Iterator<Item = &[u8]> {
         let fields = if self.may_hold(name) { self.fields.as_slice() } else { &[] };
-        fields
-            .iter()
-            .filter(move |field| field.known == name)
-            .map(|field| field.value.of(self.bytes(field.source)))
+        fields.iter().filter(move |field| field.known == name).map(|field| self.value(field))
     }
 
     /// The first value under any name, in any case.
@@ -146,13 +143,13 @@ impl Fields {
     pub fn remove_named(&mut self, name: &[u8]) -> usize {
         match Known::of(name) {
             Known::Other => {
-                let Self { raw, extra, fields, .. } = self;
-                let before = fields.len();
+                let before = self.fields.len();
+                let mut fields = std::mem::take(&mut self.fields);
                 fields.retain(|field| {
-                    let bytes: &[u8] = if field.source == Source::Raw { raw } else { extra };
-                    field.known != Known::Other || !field.name.of(bytes).eq_ignore_ascii_case(name)
+                    field.known != Known::Other || !self.name(field).eq_ignore_ascii_case(name)
                 });
-                before - fields.len()
+                self.fields = fields;
+                before - self.fields.len()
             }
             known => self.remove(known),
         }
@@ -199,8 +196,7 @@ impl Fields {
             out.extend_from_slice(run.of(self.bytes(source)));
             (source, run) = (field.source, line);
             if !field.plain {
-                let bytes = self.bytes(source);
-                put_line(out, field.name.of(bytes), field.value.of(bytes));
+                put_line(out, self.name(field), self.value(field));
                 run = Span { start: line.end, end: line.end };
             }
         }
@@ -234,23 +230,32 @@ impl Fields {
         Stripped { te_trailers }
     }
 
-    /// The fields as a map for HTTP/2, names in lower case. Connection-specific fields must have
-    /// been stripped, and `Host` be moved to `:authority`, by the caller.
+    /// The fields as a map for HTTP/2, names in lower case, without those of one name
+    /// ([`Known::Other`] leaves none out). Connection-specific fields must have been stripped, and
+    /// `Host` be left out or moved to `:authority`, by the caller.
     ///
     /// # Errors
     /// When there are more fields than a map can hold, or a value that HTTP/2 does not allow.
-    pub fn to_header_map(&self) -> Result<HeaderMap, http::Error> {
+    pub fn to_header_map(&self, left_out: Known) -> Result<HeaderMap, http::Error> {
         let mut map = HeaderMap::try_with_capacity(self.fields.len())?;
-        for field in &self.fields {
-            let bytes = self.bytes(field.source);
-            let name = match field.known.header_name() {
-                Some(name) => name,
-                None => HeaderName::from_bytes(field.name.of(bytes))?,
+        // One copy, which the values share.
+        let extra = Bytes::copy_from_slice(&self.extra);
+        let named = |field: &&Field| left_out == Known::Other || field.known != left_out;
+        for field in self.fields.iter().filter(named) {
+            let part = self.part(field);
+            let name = match (field.known.header_name(), part) {
+                (Some(name), _) => name,
+                (None, Some((name, _))) => name.clone(),
+                (None, None) => HeaderName::from_bytes(self.name(field))?,
             };
-            let value = match field.source {
-                Source::Raw => HeaderValue::from_maybe_shared(self.raw.slice(field.value.range()))?,
-                Source::Extra => HeaderValue::from_bytes(field.value.of(bytes))?,
+            let mut value = match (field.source, part) {
+                (_, Some((_, value))) => value.clone(),
+                (Source::Raw, None) => shared(&self.raw, field.value)?,
+                (_, None) => shared(&extra, field.value)?,
             };
+            if field.known.differs_in_each_call() {
+                value.set_sensitive(true);
+            }
             map.try_append(name, value)?;
         }
         Ok(map)
@@ -259,24 +264,27 @@ impl Fields {
     /// The fields of a map that came over HTTP/2. Cookies that were split for compression become
     /// one field again (RFC 9113 §8.2.3), and white space around values is dropped.
     #[must_use]
-    pub fn from_header_map(map: &HeaderMap) -> Self {
+    pub fn from_header_map(map: HeaderMap) -> Self {
         let mut fields = Self::new();
-        let bytes = map.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-        fields.extra.reserve(bytes);
+        fields.parts.reserve_exact(map.len());
+        fields.fields.reserve_exact(map.len().max(FIRST_FIELDS));
         let mut cookies = Vec::new();
+        let mut known = Known::Other;
         for (name, value) in map {
-            let known = Known::of(name.as_str().as_bytes());
-            let value = chars::trim(value.as_bytes());
+            if let Some(name) = &name {
+                known = Known::of(name.as_str().as_bytes());
+            }
             if known == Known::Cookie {
                 if !cookies.is_empty() {
                     cookies.extend_from_slice(b"; ");
                 }
-                cookies.extend_from_slice(value);
-            } else {
-                fields.push(known, name.as_str().as_bytes(), value);
+                cookies.extend_from_slice(chars::trim(value.as_bytes()));
+            } else if let Some(name) = name.or_else(|| fields.last_name()) {
+                // A further value comes without its name, which is that of the one before.
+                fields.push_part(known, name, value);
             }
         }
-        if map.contains_key(http::header::COOKIE) {
+        if !cookies.is_empty() {
             fields.append_known(Known::Cookie, &cookies);
         }
         fields
@@ -306,6 +314,25 @@ impl Fields {
         self.index(Field { name, value, known, source: Source::Extra, plain: true });
     }
 
+    fn push_part(&mut self, known: Known, name: HeaderName, value: HeaderValue) {
+        let trimmed = chars::trim(value.as_bytes());
+        if trimmed.len() != value.len() {
+            return self.push(known, name.as_str().as_bytes(), trimmed);
+        }
+        let place = Span::new(self.parts.len(), self.parts.len());
+        self.parts.push((name, value));
+        self.present |= known.bit();
+        self.index(Field { name: place, value: place, known, source: Source::Part, plain: false });
+    }
+
+    fn last_name(&self) -> Option<HeaderName> {
+        let field = self.fields.last()?;
+        match self.part(field) {
+            Some((name, _)) => Some(name.clone()),
+            None => HeaderName::from_bytes(self.name(field)).ok(),
+        }
+    }
+
     fn index(&mut self, field: Field) {
         if self.fields.capacity() == 0 {
             self.fields.reserve_exact(FIRST_FIELDS);
@@ -322,10 +349,33 @@ impl Fields {
         name != Known::Other && self.present & name.bit() != 0
     }
 
+    fn name(&self, field: &Field) -> &[u8] {
+        match self.part(field) {
+            Some((name, _)) => name.as_str().as_bytes(),
+            None => field.name.of(self.bytes(field.source)),
+        }
+    }
+
+    fn value(&self, field: &Field) -> &[u8] {
+        match self.part(field) {
+            Some((_, value)) => value.as_bytes(),
+            None => field.value.of(self.bytes(field.source)),
+        }
+    }
+
+    fn part(&self, field: &Field) -> Option<&(HeaderName, HeaderValue)> {
+        match field.source {
+            Source::Part => self.parts.get(field.name.start as usize),
+            Source::Raw | Source::Extra => None,
+        }
+    }
+
+    /// The buffer of a source; parts are in none.
     fn bytes(&self, source: Source) -> &[u8] {
         match source {
             Source::Raw => &self.raw,
             Source::Extra => &self.extra,
+            Source::Part => &[],
         }
     }
 }
@@ -351,6 +401,11 @@ impl Span {
     pub(crate) fn of(self, bytes: &[u8]) -> &[u8] {
         bytes.get(self.range()).unwrap_or_default()
     }
+}
+
+/// A value in bytes that others share.
+fn shared(bytes: &Bytes, place: Span) -> Result<HeaderValue, http::Error> {
+    Ok(HeaderValue::from_maybe_shared(bytes.slice(place.range()))?)
 }
 
 /// Writes `name: value` and the line end; a byte that no value may hold becomes a space.

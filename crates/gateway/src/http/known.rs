@@ -123,6 +123,12 @@ impl Known {
         TRUSTED & self.bit() != 0
     }
 
+    /// Whether the value is another in each call, so that it would only push others out of the
+    /// table that HPACK keeps of a connection (RFC 7541 §2.3.2).
+    pub(crate) const fn differs_in_each_call(self) -> bool {
+        matches!(self, Self::Traceparent | Self::XRequestId | Self::GrpcTimeout)
+    }
+
     /// One bit of 64, so that a set of names is one word.
     pub(crate) const fn bit(self) -> u64 {
         1 << (self as u8)

@@ -156,7 +156,7 @@ impl Stream<'_> {
         };
         self.ended = true;
         Poll::Ready(trailers.map(|trailers| {
-            http1::read_fields(&trailers, self.most_fields)
+            http1::read_fields(trailers, self.most_fields)
                 .map(|trailers| Frame::Trailers(Box::new(trailers)))
                 .map_err(SourceError::Broken)
         }))

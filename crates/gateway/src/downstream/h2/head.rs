@@ -21,7 +21,7 @@ pub(super) fn read(
     most_fields: usize,
 ) -> Result<Request, Fault> {
     let refused = |reason| Fault::Refused(Refusal { status: 400, reason });
-    let mut fields = http1::read_fields(&parts.headers, most_fields).map_err(Fault::Refused)?;
+    let mut fields = http1::read_fields(parts.headers, most_fields).map_err(Fault::Refused)?;
     if !matches!(parts.uri.scheme_str(), None | Some("http" | "https")) {
         return Err(refused("scheme"));
     }
@@ -77,7 +77,7 @@ pub(super) fn read(
 /// # Errors
 /// When HTTP/2 cannot carry the fields.
 pub(super) fn response(status: StatusCode, fields: &Fields) -> Result<Response<()>, http::Error> {
-    let mut headers = fields.to_header_map()?;
+    let mut headers = fields.to_header_map(Known::Other)?;
     if fields.get(Known::Date).is_none() {
         headers.try_insert(header::DATE, date())?;
     }
@@ -89,7 +89,7 @@ pub(super) fn response(status: StatusCode, fields: &Fields) -> Result<Response<(
 /// # Errors
 /// As [`response`].
 pub(super) fn interim(status: StatusCode, fields: &Fields) -> Result<Response<()>, http::Error> {
-    Ok(with(status, fields.to_header_map()?))
+    Ok(with(status, fields.to_header_map(Known::Other)?))
 }
 
 /// A head without fields.

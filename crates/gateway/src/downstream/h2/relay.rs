@@ -13,6 +13,10 @@ use crate::http::head::Known;
 use crate::proxy::{Length, Relay};
 use crate::upstream::Frame;
 
+/// The first piece of a body up to this size is handed to the library without asking for room, which
+/// spares small calls the question: it is held at most once per stream.
+const UNASKED: usize = 16 << 10;
+
 /// Sends a response to its end.
 pub(super) async fn run(mut relay: Box<Relay>, client: &mut Stream<'_>) {
     let ends = poll_fn(|cx| Poll::Ready(ends_with_head(&mut relay, client, cx))).await;
@@ -29,7 +33,8 @@ pub(super) async fn run(mut relay: Box<Relay>, client: &mut Stream<'_>) {
     if ends {
         return;
     }
-    let mut moving = Moving { relay, client, stream, waiting: Bytes::new(), is_last: false };
+    let mut moving =
+        Moving { relay, client, stream, waiting: Bytes::new(), is_last: false, has_begun: false };
     if let Err(fault) = moving.run().await {
         // The stream is reset, so that what came does not pass for a whole.
         let reason =
@@ -59,6 +64,8 @@ struct Moving<'a, 'b> {
     waiting: Bytes,
     /// Nothing comes after what waits.
     is_last: bool,
+    /// Something was sent.
+    has_begun: bool,
 }
 
 impl Moving<'_, '_> {
@@ -107,8 +114,9 @@ impl Moving<'_, '_> {
                         && matches!(self.relay.poll_frame(cx, self.client), Poll::Ready(None));
                 }
                 Some(Frame::Trailers(trailers)) => {
-                    let trailers =
-                        trailers.to_header_map().map_err(|_| Fault::Answer("trailers"))?;
+                    let trailers = trailers
+                        .to_header_map(Known::Other)
+                        .map_err(|_| Fault::Answer("trailers"))?;
                     self.relay.finish(None);
                     let _gone = self.stream.send_trailers(trailers);
                     return Poll::Ready(Ok(()));
@@ -123,6 +131,10 @@ impl Moving<'_, '_> {
 
     /// Sends what waits, as far as the client takes it and little of it is held already.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        if !std::mem::replace(&mut self.has_begun, true) && self.waiting.len() <= UNASKED {
+            let sent = self.stream.send_data(std::mem::take(&mut self.waiting), self.is_last);
+            return Poll::Ready(sent.map_err(|_| Fault::ClientGone));
+        }
         loop {
             self.stream.reserve_capacity(self.waiting.len());
             if self.stream.capacity() == 0 {

@@ -41,7 +41,7 @@ pub(in crate::upstream) struct Shelf {
 /// A connection.
 #[derive(Debug)]
 pub(super) struct Conn {
-    send: SendRequest<Bytes>,
+    send: RefCell<SendRequest<Bytes>>,
     /// Calls on it.
     active: Cell<usize>,
     /// Calls that it has ever carried.
@@ -122,7 +122,7 @@ impl Shelf {
 impl Conn {
     /// What begins streams.
     pub(super) fn send(&self) -> SendRequest<Bytes> {
-        self.send.clone()
+        self.send.borrow().clone()
     }
 
     pub(super) fn condemn(&self) {
@@ -132,11 +132,12 @@ impl Conn {
     fn is_open(&self) -> bool {
         // The instance's GOAWAY, or an error, shows here.
         let mut cx = Context::from_waker(Waker::noop());
-        !self.is_closing.get() && matches!(self.send().poll_ready(&mut cx), Poll::Ready(Ok(())))
+        !self.is_closing.get()
+            && matches!(self.send.borrow_mut().poll_ready(&mut cx), Poll::Ready(Ok(())))
     }
 
     fn has_room(&self) -> bool {
-        self.active.get() < self.send.current_max_send_streams().min(MOST_STREAMS)
+        self.active.get() < self.send.borrow().current_max_send_streams().min(MOST_STREAMS)
     }
 }
 
@@ -172,7 +173,7 @@ fn open(
             };
             let driven = connection.map(|(send, connection)| {
                 let conn = Rc::new(Conn {
-                    send,
+                    send: RefCell::new(send),
                     active: Cell::new(0),
                     calls: Cell::new(0),
                     rested: Cell::new(slot.tick()),

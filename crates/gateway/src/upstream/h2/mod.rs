@@ -21,8 +21,12 @@ use super::call::{
 };
 use super::error::{ErrorKind, ExchangeError, Retry};
 use super::h1::content_length;
-use crate::http::head::Fields;
+use crate::http::head::{Fields, Known};
 use crate::http1::{self, Limits, Refusal};
+
+/// The first piece of a body up to this size is handed to the library without asking for room, which
+/// spares small calls the question: it is held at most once per stream.
+const UNASKED: usize = 16 << 10;
 
 /// One call.
 #[derive(Debug)]
@@ -66,6 +70,8 @@ struct Upload {
     waiting: Bytes,
     /// Bytes that were promised and did not come from the source yet.
     left: Option<u64>,
+    /// Something was sent.
+    has_begun: bool,
 }
 
 impl Exchange {
@@ -99,7 +105,12 @@ impl Exchange {
             Ok(((response, stream), ends, length)) => {
                 exchange.phase = Phase::Head(response);
                 let left = if is_connect { None } else { length };
-                exchange.upload = (!ends).then(|| Upload { stream, waiting: Bytes::new(), left });
+                exchange.upload = (!ends).then(|| Upload {
+                    stream,
+                    waiting: Bytes::new(),
+                    left,
+                    has_begun: false,
+                });
             }
             Err((kind, retry)) => exchange.phase = Phase::Failed(kind, retry),
         }
@@ -142,7 +153,7 @@ impl Exchange {
             Ok(Answer::Informational(head)) if head.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 Err(self.fail(malformed("unexpected-upgrade"), Retry::Never))
             }
-            Ok(Answer::Informational(head)) => self.pass_on(&head),
+            Ok(Answer::Informational(head)) => self.pass_on(head),
             Ok(Answer::Final(response)) => self.accept(response),
             Err(error) => {
                 let (kind, retry) = explain(&error);
@@ -222,7 +233,7 @@ impl Exchange {
         let Phase::Body { stream, .. } = &mut self.phase else { return Poll::Ready(Ok(None)) };
         let trailers = ready!(stream.poll_trailers(cx)).map_err(|error| explain(&error).0)?;
         self.finish()?;
-        let mut fields = match &trailers {
+        let mut fields = match trailers {
             Some(trailers) => self.read(trailers)?,
             None => Fields::default(),
         };
@@ -231,28 +242,29 @@ impl Exchange {
     }
 
     /// A section of the response.
-    fn read(&self, fields: &HeaderMap) -> Result<Fields, ErrorKind> {
+    fn read(&self, fields: HeaderMap) -> Result<Fields, ErrorKind> {
         http1::read_fields(fields, self.most_fields).map_err(|refusal| malformed(refusal.reason))
     }
 
     /// An informational head.
-    fn pass_on(&mut self, head: &Response<()>) -> Result<Head, ExchangeError> {
+    fn pass_on(&mut self, head: Response<()>) -> Result<Head, ExchangeError> {
         self.informational += 1;
         if self.informational > MOST_INFORMATIONAL {
             return Err(self.fail(malformed("too-many-informational"), Retry::Never));
         }
-        let fields = match self.read(head.headers()) {
+        let (parts, ()) = head.into_parts();
+        let fields = match self.read(parts.headers) {
             Ok(fields) => fields,
             Err(kind) => return Err(self.fail(kind, Retry::Never)),
         };
-        Ok(Head { status: head.status(), fields, body: BodyKind::None, switched: false })
+        Ok(Head { status: parts.status, fields, body: BodyKind::None, switched: false })
     }
 
     /// The final head.
     fn accept(&mut self, response: Response<RecvStream>) -> Result<Head, ExchangeError> {
         let (parts, stream) = response.into_parts();
         let status = parts.status;
-        let mut fields = match self.read(&parts.headers) {
+        let mut fields = match self.read(parts.headers) {
             Ok(fields) => fields,
             Err(kind) => return Err(self.fail(kind, Retry::Never)),
         };
@@ -341,15 +353,20 @@ impl Upload {
                 }
                 continue;
             }
-            self.stream.reserve_capacity(self.waiting.len());
-            if self.stream.capacity() == 0 {
-                match ready!(self.stream.poll_capacity(cx)) {
-                    Some(Ok(_)) => continue,
-                    Some(Err(_)) | None => return Poll::Ready(Ok(())),
-                }
-            }
-            let len = self.stream.capacity().min(self.waiting.len());
-            let data = self.waiting.split_to(len);
+            let data =
+                if !std::mem::replace(&mut self.has_begun, true) && self.waiting.len() <= UNASKED {
+                    std::mem::take(&mut self.waiting)
+                } else {
+                    self.stream.reserve_capacity(self.waiting.len());
+                    if self.stream.capacity() == 0 {
+                        match ready!(self.stream.poll_capacity(cx)) {
+                            Some(Ok(_)) => continue,
+                            Some(Err(_)) | None => return Poll::Ready(Ok(())),
+                        }
+                    }
+                    let len = self.stream.capacity().min(self.waiting.len());
+                    self.waiting.split_to(len)
+                };
             let ends = self.waiting.is_empty() && source.is_end();
             if ends {
                 self.check_whole()?;
@@ -378,7 +395,8 @@ impl Upload {
     }
 
     fn end(&mut self, trailers: &Fields) -> Result<(), ErrorKind> {
-        let map = trailers.to_header_map().map_err(|_| ErrorKind::Unsendable("trailers"))?;
+        let map =
+            trailers.to_header_map(Known::Other).map_err(|_| ErrorKind::Unsendable("trailers"))?;
         let _closed = self.stream.send_trailers(map);
         Ok(())
     }

@@ -54,14 +54,15 @@ fn target(call: &Call<'_>) -> Result<Uri, &'static str> {
 }
 
 fn headers(call: &Call<'_>, length: Option<u64>) -> Result<HeaderMap, &'static str> {
-    let mut headers = call.fields.to_header_map().map_err(|_| "field")?;
-    // The authority says the same.
-    headers.remove(header::HOST);
+    // The authority says the same as `Host`.
+    let mut headers = call.fields.to_header_map(Known::Host).map_err(|_| "field")?;
     if call.upgrade.is_some() {
         // Neither has a meaning in an extended CONNECT (RFC 8441 §5).
         headers.remove(header::CONTENT_LENGTH);
         headers.remove(header::SEC_WEBSOCKET_KEY);
-    } else if let Some(length @ 1..) = length {
+    } else if let Some(length @ 1..) = length
+        && call.fields.get(Known::ContentLength).is_none()
+    {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     if call.te_trailers {
