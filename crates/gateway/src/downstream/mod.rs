@@ -110,7 +110,7 @@ enum Sniffed {
 }
 
 /// Looks at the first bytes as far as it takes: the preface goes on with `SETTINGS` of the client's
-/// own (RFC 9113 §3.4), which the frame's header shows. hyper would wait for them without end.
+/// own (RFC 9113 §3.4), which the frame's header shows. The library would wait for them without end.
 fn sniff(early: &[u8]) -> Sniffed {
     const SETTINGS: u8 = 4;
     const ACK: u8 = 1;

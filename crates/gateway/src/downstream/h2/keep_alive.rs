@@ -2,7 +2,7 @@
 //! by a `PING` (RFC 9113 §6.7), or told to go when it has nothing under way.
 
 use std::cell::Cell;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -116,7 +116,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Heard<T> {
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
+        bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
     }
@@ -131,5 +131,78 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Heard<T> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use bytes::Bytes;
+    use h2::server::{self, Connection};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+
+    use super::*;
+
+    const PERIOD: Duration = Duration::from_secs(60);
+
+    type Served = (Connection<Heard<DuplexStream>, Bytes>, KeepAlive);
+
+    async fn serve(io: DuplexStream) -> Served {
+        let heard = Rc::new(Cell::new(false));
+        let heard_io = Heard::new(io, Rc::clone(&heard));
+        let mut connection = server::handshake(heard_io).await.expect("a preface");
+        let pings = connection.ping_pong();
+        (connection, KeepAlive::new(PERIOD, pings, heard))
+    }
+
+    /// What the next look shows, while the connection is read.
+    async fn look((connection, keep_alive): &mut Served) -> Liveness {
+        poll_fn(|cx| {
+            assert!(connection.poll_accept(cx).is_pending(), "nobody calls");
+            keep_alive.poll(cx)
+        })
+        .await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_answer_is_lost() {
+        let (mut client, io) = duplex(1 << 16);
+        let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        let preface = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &settings].concat();
+        client.write_all(&preface).await.expect("room");
+        let mut served = serve(io).await;
+        let begun = Instant::now();
+        assert_eq!(look(&mut served).await, Liveness::Heard, "it has said its preface");
+        assert_eq!(look(&mut served).await, Liveness::Silent);
+        served.1.ask();
+        assert_eq!(look(&mut served).await, Liveness::Lost);
+        assert!(begun.elapsed() >= 2 * PERIOD + PING_TIMEOUT);
+        let mut read = Vec::new();
+        client.read_buf(&mut read).await.expect("what was sent");
+        let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0];
+        assert!(read.windows(9).any(|header| header == ping), "it was asked");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_answers_stays() {
+        let (client, io) = duplex(1 << 16);
+        let answering = async {
+            let (_send, connection) = h2::client::handshake(client).await.expect("a preface");
+            connection.await
+        };
+        let watching = async {
+            let mut served = serve(io).await;
+            assert_eq!(look(&mut served).await, Liveness::Heard);
+            for _ in 0..3 {
+                assert_eq!(look(&mut served).await, Liveness::Silent);
+                served.1.ask();
+                assert_eq!(look(&mut served).await, Liveness::Heard, "its answer");
+            }
+        };
+        tokio::select! {
+            ended = answering => panic!("the client has ended: {ended:?}"),
+            () = watching => {}
+        }
     }
 }
