@@ -86,6 +86,7 @@ pub(crate) struct Control {
     calls: Option<Arc<Calls>>,
     registry: Option<registry::Config>,
     registry_address: Option<SocketAddr>,
+    dns_address: Option<SocketAddr>,
     /// Threads of the gateway, as they were started.
     threads: Option<usize>,
     admin: Option<SocketAddr>,
@@ -105,6 +106,7 @@ impl Control {
         data: DataFolder,
         calls: Option<Arc<Calls>>,
         registry_address: Option<SocketAddr>,
+        dns_address: Option<SocketAddr>,
     ) -> Self {
         let now = Timestamp::now();
         let last = Outcome {
@@ -123,6 +125,7 @@ impl Control {
             calls,
             registry: config.registry.clone(),
             registry_address,
+            dns_address,
             threads: threads(config),
             admin: admin.map(|admin| admin.address),
             admin_address: Mutex::default(),
@@ -171,6 +174,7 @@ impl Control {
             listeners: self.calls.as_ref().map(|calls| calls.addresses()).unwrap_or_default(),
             admin: *self.admin_address.lock().unwrap_or_else(PoisonError::into_inner),
             registry: self.registry_address,
+            dns: self.dns_address,
         }
     }
 

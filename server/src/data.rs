@@ -17,6 +17,8 @@ pub(crate) struct Addresses {
     pub(crate) admin: Option<SocketAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) registry: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) dns: Option<SocketAddr>,
 }
 
 /// A data folder that is ours until this is dropped.

@@ -70,7 +70,10 @@ impl House {
         }
 
         let registry_address = registry.as_ref().map(Registry::address);
-        let control = Control::new(&config, source, only.to_vec(), data, calls, registry_address);
+        let dns_address = registry.as_ref().and_then(Registry::dns_address);
+        let only = only.to_vec();
+        let control =
+            Control::new(&config, source, only, data, calls, registry_address, dns_address);
         let control = Arc::new(control);
         let admin = match &config.admin {
             None => None,
@@ -135,6 +138,9 @@ impl House {
         }
         if let Some(address) = addresses.registry {
             tracing::info!("names (Consul API) on {address}");
+        }
+        if let Some(address) = addresses.dns {
+            tracing::info!("names (DNS) on {address}");
         }
         if let Some(address) = addresses.admin {
             tracing::info!("admin API and metrics on {address}");

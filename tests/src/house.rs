@@ -39,8 +39,7 @@ impl House {
         command.args(["up", "--config", "posthouse.yaml"]).args(arguments);
         let program = Program::start("posthouse", command, folder.path());
         let listeners = Vec::new();
-        let mut house =
-            Self { program, listeners, admin: None, registry: None, dns: None, folder };
+        let mut house = Self { program, listeners, admin: None, registry: None, dns: None, folder };
         house.read_addresses().await;
         house
     }
@@ -67,6 +66,7 @@ impl House {
         self.admin = one(&addresses["admin"]);
         self.registry = one(&addresses["registry"]);
         self.dns = one(&addresses["dns"]);
+        self.dns = one(&addresses["dns"]);
     }
 
     /// The first listener.
@@ -91,6 +91,12 @@ impl House {
     #[must_use]
     pub fn registry(&self) -> SocketAddr {
         self.registry.expect("the configuration has a `registry` section")
+    }
+
+    /// Where names are answered over DNS.
+    #[must_use]
+    pub fn dns(&self) -> SocketAddr {
+        self.dns.expect("the configuration has a `registry` section")
     }
 
     /// Where names are answered over DNS.

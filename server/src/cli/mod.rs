@@ -38,7 +38,8 @@ pub(crate) struct CommandLine {
 pub(crate) enum Command {
     /// Run Posthouse until SIGTERM or Ctrl-C.
     ///
-    /// Without a file everything runs on loopback: calls on 8080, names on 8500, admin on 8400.
+    /// Without a file everything runs on loopback: calls on 8080, names on 8500 and (DNS) 8600,
+    /// admin on 8400.
     /// With a file the sections that it names are on. The addresses really listened on are written
     /// to DATA/addresses.json. SIGHUP and a changed file reload the configuration; one with
     /// mistakes is refused whole. A second SIGTERM or Ctrl-C ends at once.
@@ -168,7 +169,7 @@ pub(crate) struct Demo {
     /// End after the demonstration, with status 0 if no call failed.
     #[arg(long)]
     pub(crate) once: bool,
-    /// Take free ports instead of 8080, 8500 and 8400.
+    /// Take free ports instead of 8080, 8500, 8600 and 8400.
     #[arg(long)]
     pub(crate) free_ports: bool,
 }

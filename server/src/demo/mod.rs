@@ -231,7 +231,7 @@ fn configuration(options: &Demo, folder: &Path) -> Result<(Source, Config), Fail
 data: {data}
 listeners: [ {{ address: "127.0.0.1:{gateway}", names: true }} ]
 admin: {{ address: "127.0.0.1:{admin}" }}
-registry: {{ address: "127.0.0.1:{registry}" }}
+registry: {{ address: "127.0.0.1:{registry}", dns: "127.0.0.1:{dns}" }}
 gateway: {{ access_log: {{ mode: off }} }}
 routes:
   - match: {{ path: "/api/v1/users" }}
@@ -251,6 +251,7 @@ routes:
         gateway = port(8080),
         admin = port(8400),
         registry = port(8500),
+        dns = port(8600),
     );
     let source = Source::Text { name: "(demo)", text };
     let text = source.text().context("the demonstration's configuration")?;
