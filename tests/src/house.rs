@@ -66,7 +66,6 @@ impl House {
         self.admin = one(&addresses["admin"]);
         self.registry = one(&addresses["registry"]);
         self.dns = one(&addresses["dns"]);
-        self.dns = one(&addresses["dns"]);
     }
 
     /// The first listener.
@@ -91,12 +90,6 @@ impl House {
     #[must_use]
     pub fn registry(&self) -> SocketAddr {
         self.registry.expect("the configuration has a `registry` section")
-    }
-
-    /// Where names are answered over DNS.
-    #[must_use]
-    pub fn dns(&self) -> SocketAddr {
-        self.dns.expect("the configuration has a `registry` section")
     }
 
     /// Where names are answered over DNS.
