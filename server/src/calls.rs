@@ -52,6 +52,16 @@ impl Calls {
         Ok(())
     }
 
+    /// Notes that a reload has found everything as it was.
+    pub(crate) fn confirm(&self) {
+        self.gateway.confirm();
+    }
+
+    /// Takes apart what is no longer in force and in use. Returns how much is still in use.
+    pub(crate) fn tidy(&self) -> usize {
+        self.gateway.tidy()
+    }
+
     /// The addresses really listened on, in the order of the configuration.
     pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
         self.gateway.addresses()

@@ -17,11 +17,13 @@ use posthouse_base::time::Timestamp;
 use posthouse_registry as registry;
 use tokio::sync::Notify;
 
+use crate::backroom::{Backroom, Share};
 use crate::calls::Calls;
 use crate::cli::Part;
 use crate::config::{Config, Findings, Source};
 use crate::data::{Addresses, DataFolder};
 use crate::house::restrict;
+use crate::inputs::Inputs;
 use crate::token::Token;
 
 /// How long a changed file must be left alone before it is read: editors write in several steps.
@@ -29,8 +31,6 @@ const SETTLING: Duration = Duration::from_millis(50);
 
 /// How often the file is looked at besides: notices get lost, on network file systems above all.
 const LOOKING: Duration = Duration::from_secs(3);
-/// Niceness of a thread that gives way to every other.
-const LOWEST_PRIORITY: i32 = 19;
 
 /// Why a configuration was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +59,8 @@ pub(crate) struct Outcome {
     pub(crate) cause: Cause,
     /// Whether it is now in force.
     pub(crate) taken: bool,
+    /// Whether it is the one that was in force before.
+    pub(crate) unchanged: bool,
     pub(crate) findings: Findings,
     /// What went wrong apart from the findings.
     pub(crate) error: Option<String>,
@@ -69,12 +71,12 @@ pub(crate) struct Outcome {
 /// What is in force, and how it came to be.
 #[derive(Clone, Debug)]
 pub(crate) struct Standing {
-    /// Counted from 1, one more for each configuration taken.
+    /// Counted from 1, one more for each changed configuration that was taken.
     pub(crate) version: u64,
     pub(crate) since: Timestamp,
     pub(crate) last: Outcome,
-    /// The text that was last read, taken or not, so that only changes cause a reload.
-    seen: Option<String>,
+    /// What was last read, taken or not, so that only changes cause a reload.
+    seen: Inputs,
 }
 
 /// See the file's head.
@@ -84,6 +86,8 @@ pub(crate) struct Control {
     data: DataFolder,
     data_path: PathBuf,
     calls: Option<Arc<Calls>>,
+    /// Where configurations are read and put in force.
+    backroom: Backroom,
     registry: Option<registry::Config>,
     registry_address: Option<SocketAddr>,
     dns_address: Option<SocketAddr>,
@@ -113,14 +117,18 @@ impl Control {
             at: now,
             cause: Cause::Start,
             taken: true,
+            unchanged: false,
             findings: Findings::new(source.name()),
             error: None,
             waiting: Vec::new(),
         };
-        let seen = source.text().ok();
+        let seen = Inputs::of_text(source.text().ok());
         let admin = config.admin.as_ref();
+        let tidied = calls.clone();
+        let backroom = Backroom::new(move || tidied.as_ref().map_or(0, |calls| calls.tidy()));
         Self {
             data,
+            backroom,
             data_path: config.data.clone(),
             calls,
             registry: config.registry.clone(),
@@ -199,12 +207,18 @@ impl Control {
     }
 
     /// Reads the configuration again and puts it in force if nothing is wrong with it.
-    pub(crate) async fn reload(&self, cause: Cause) -> Outcome {
+    pub(crate) async fn reload(self: &Arc<Self>, cause: Cause) -> Outcome {
         let _turn = self.turn.lock().await;
-        let mut outcome = self.try_reload(cause).await;
+        let this = Arc::clone(self);
+        let share = Share::for_size(self.source.size());
+        let mut outcome = match self.backroom.run(share, move || this.try_reload()).await {
+            Ok(outcome) => outcome,
+            Err(error) => self.refused(format!("{} cannot be read: {error}", self.source.name())),
+        };
         outcome.at = Timestamp::now();
+        outcome.cause = cause;
         let mut standing = self.standing_now();
-        if outcome.taken {
+        if outcome.taken && !outcome.unchanged {
             standing.version += 1;
             standing.since = outcome.at;
         }
@@ -213,31 +227,28 @@ impl Control {
         outcome
     }
 
-    async fn try_reload(&self, cause: Cause) -> Outcome {
-        let mut outcome = Outcome {
-            at: Timestamp::default(),
-            cause,
-            taken: false,
-            findings: Findings::new(self.source.name()),
-            error: None,
-            waiting: Vec::new(),
-        };
-        let source = self.source.clone();
-        // Reading thousands of routes takes long enough to hold up others on this thread.
-        let read = beside_the_calls(move || {
-            let text = source.text()?;
-            let checked = source.check(&text);
-            std::io::Result::Ok((text, checked))
-        });
-        let (text, checked) = match read.await.flatten() {
-            Ok(read) => read,
+    /// Does it, and takes as long as it takes.
+    fn try_reload(&self) -> Outcome {
+        let text = match self.source.text() {
+            Ok(text) => text,
             Err(error) => {
-                outcome.error = Some(format!("{} cannot be read: {error}", self.source.name()));
-                return outcome;
+                return self.refused(format!("{} cannot be read: {error}", self.source.name()));
             }
         };
-        self.standing_now().seen = Some(text);
-        outcome.findings = checked.findings;
+        let (seen, last) = {
+            let standing = self.standing_now();
+            (standing.seen.clone(), standing.last.clone())
+        };
+        let now = seen.now(text);
+        if last.taken && now.is_same(&seen) {
+            if let Some(calls) = &self.calls {
+                calls.confirm();
+            }
+            return Outcome { unchanged: true, ..last };
+        }
+        let checked = self.source.check(now.text.as_deref().unwrap_or_default());
+        self.standing_now().seen = now.with_files(checked.files);
+        let mut outcome = Outcome { findings: checked.findings, ..self.outcome() };
         let Some(mut config) = checked.config else { return outcome };
         if let Err(error) = restrict(&mut config, &self.only) {
             outcome.error = Some(format!("{error:#}"));
@@ -251,11 +262,30 @@ impl Control {
         outcome
     }
 
+    /// An outcome about which nothing is known yet.
+    fn outcome(&self) -> Outcome {
+        Outcome {
+            at: Timestamp::default(),
+            cause: Cause::Start,
+            taken: false,
+            unchanged: false,
+            findings: Findings::new(self.source.name()),
+            error: None,
+            waiting: Vec::new(),
+        }
+    }
+
+    fn refused(&self, error: String) -> Outcome {
+        Outcome { error: Some(error), ..self.outcome() }
+    }
+
     fn put_in_force(&self, config: Config) -> anyhow::Result<()> {
         if let (Some(calls), Some(gateway)) = (&self.calls, config.gateway) {
-            // Compiling thousands of routes holds this thread up, so another takes over its tasks.
-            tokio::task::block_in_place(|| calls.apply(gateway))?;
-            self.tell_addresses()?;
+            let before = self.addresses();
+            calls.apply(gateway)?;
+            if self.addresses() != before {
+                self.tell_addresses()?;
+            }
         }
         if let Some(admin) = config.admin {
             self.token.store(admin.token.map(Arc::new));
@@ -284,12 +314,20 @@ impl Control {
         let _watcher = watch_folders(path, Arc::clone(&changed));
         loop {
             tokio::select! {
-                () = changed.notified() => tokio::time::sleep(SETTLING).await,
+                () = changed.notified() => {
+                    tokio::time::sleep(SETTLING).await;
+                    // Other notices of the same change.
+                    tokio::select! {
+                        biased;
+                        () = changed.notified() => {}
+                        () = std::future::ready(()) => {}
+                    }
+                }
                 () = tokio::time::sleep(LOOKING) => {}
             }
             let now = tokio::fs::read_to_string(path).await.ok();
             // A file that is gone for a moment is being replaced; it is looked at again.
-            if now.is_some() && now != self.standing_now().seen {
+            if now.is_some() && now != self.standing_now().seen.text {
                 self.reload(Cause::File).await;
             }
         }
@@ -352,8 +390,12 @@ fn concerns(event: &notify::Event, names: &[OsString]) -> bool {
 
 /// Says in the log how a reload went.
 fn report(outcome: &Outcome, version: u64) {
-    let Outcome { cause, taken, findings, error, waiting, .. } = outcome;
+    let Outcome { cause, taken, unchanged, findings, error, waiting, .. } = outcome;
     let cause = cause.name();
+    if *unchanged {
+        tracing::info!(version, cause, "the configuration is as it was and stays in force");
+        return;
+    }
     for finding in &findings.findings {
         match finding.severity {
             Severity::Error => tracing::error!("{}:{finding}", findings.file),
@@ -373,21 +415,4 @@ fn report(outcome: &Outcome, version: u64) {
     for section in waiting {
         tracing::warn!("a change to `{section}` takes effect at the next start");
     }
-}
-
-/// Does long work on a thread of its own that gives way to every other: a large configuration takes
-/// a while to check, and on a busy machine calls would wait for it.
-async fn beside_the_calls<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> std::io::Result<T> {
-    let (done, result) = tokio::sync::oneshot::channel();
-    std::thread::Builder::new().name("configuration".into()).spawn(move || {
-        let own = rustix::thread::gettid();
-        if let Err(error) = rustix::process::setpriority_process(Some(own), LOWEST_PRIORITY) {
-            tracing::debug!("the check of the configuration keeps its priority: {error}");
-        }
-        // Nobody waits any more when the house is ending.
-        drop(done.send(work()));
-    })?;
-    result.await.map_err(std::io::Error::other)
 }

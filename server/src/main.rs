@@ -1,11 +1,13 @@
 //! `posthouse`: the command line, and the one crate that knows all others.
 //!
 //! In reading order: this list, [`cli`] (what can be asked), [`config`] (the file), [`house`] (what
-//! is started, in which order, and how it ends), [`control`] (reloading), [`calls`] and [`access`]
-//! (the gateway as the house holds it), [`admin`] (the API and metrics), [`demo`].
+//! is started, in which order, and how it ends), [`control`], [`inputs`] and [`backroom`]
+//! (reloading), [`calls`] and [`access`] (the gateway as the house holds it), [`admin`] (the API and
+//! metrics), [`demo`].
 
 mod access;
 mod admin;
+mod backroom;
 mod calls;
 mod cli;
 mod config;
@@ -13,6 +15,7 @@ mod control;
 mod data;
 mod demo;
 mod house;
+mod inputs;
 mod signals;
 mod token;
 

@@ -2,10 +2,11 @@
 //!
 //! One thread per core carries calls; connections and pools never leave their thread. In reading
 //! order: [`config`] (what the file says), [`service`] (the handle: start, reload, drain),
-//! `listener` and `worker` (sockets and threads), `downstream` (clients' connections), `proxy` (the
-//! life of a call, phase by phase), [`route`] (which service), [`cluster`] and [`balance`] (which
-//! instance), [`upstream`] (connections to instances); `directory`, `resolve` and `health` keep the
-//! instances up to date. [`http`] and [`http1`] are what both sides stand on.
+//! `listener`, `connections` and `worker` (sockets, how many, threads), `downstream` (clients'
+//! connections), `proxy` (the life of a call, phase by phase), [`route`] (which service),
+//! [`cluster`] and [`balance`] (which instance), [`upstream`] (connections to instances);
+//! `directory`, `resolve` and `health` keep the instances up to date. [`http`] and [`http1`] are what
+//! both sides stand on.
 //!
 //! What holds: nothing reaches an instance that was not understood whole; a configuration is in
 //! force as a whole or not at all; no thread waits for another; this crate knows no other pillar.
@@ -14,6 +15,7 @@ pub mod access;
 pub mod balance;
 pub mod cluster;
 pub mod config;
+mod connections;
 mod directory;
 mod downstream;
 mod error;

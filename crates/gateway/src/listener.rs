@@ -10,6 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::model::{Listener, ListenerKind};
+use crate::connections::ConnectionPermit;
 use crate::error::Error;
 use crate::shared::Shared;
 use crate::tls::ServerTls;
@@ -76,7 +77,7 @@ pub(crate) async fn accept(door: Arc<Door>, socket: TcpListener, shared: Arc<Sha
     loop {
         let permit = tokio::select! {
             () = closing.cancelled() => break,
-            permit = shared.connection_permit() => permit,
+            permit = shared.connections.permit() => permit,
         };
         let accepted = tokio::select! {
             () = closing.cancelled() => break,
@@ -95,7 +96,7 @@ pub(crate) async fn accept(door: Arc<Door>, socket: TcpListener, shared: Arc<Sha
     }
     let Ok(socket) = socket.into_std() else { return };
     while let Ok((stream, peer)) = socket.accept() {
-        let permit = shared.connection_permit().await;
+        let permit = shared.connections.permit().await;
         let nonblocking = stream.set_nonblocking(true).map(|()| stream);
         hand_over(&door, &shared, nonblocking, peer, permit).await;
     }
@@ -106,7 +107,7 @@ async fn hand_over(
     shared: &Arc<Shared>,
     stream: io::Result<TcpStream>,
     peer: SocketAddr,
-    permit: crate::shared::ConnectionPermit,
+    permit: ConnectionPermit,
 ) {
     let ready = stream.and_then(|stream| stream.set_nodelay(true).map(|()| stream));
     let stream = match ready {

@@ -17,75 +17,70 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// How long a name server may take.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What is known of host names: a name that cannot be resolved for a while keeps its addresses.
-#[derive(Default)]
-struct Known {
-    addresses: HashMap<(String, u16), BTreeSet<SocketAddr>>,
-}
+/// The addresses behind host names with ports: a name that cannot be resolved for a while keeps its
+/// addresses.
+type Known = HashMap<String, BTreeSet<SocketAddr>>;
 
-/// Sets the instances whose addresses are written in the file at once, so that they can be called
-/// before any name has been resolved.
-pub(crate) fn set_addresses(shared: &Shared, services: &[Service]) {
-    for service in services.iter().filter(|service| !service.instances.is_empty()) {
-        if service.instances.iter().all(|instance| literal(instance).is_some()) {
-            let specs = service
-                .instances
-                .iter()
-                .filter_map(|instance| Some(spec(instance, literal(instance)?)))
-                .collect();
-            shared.directory.get_or_create(&service.name).set_instances(specs, Coarse::now());
-        }
+/// Sets the instances of a service. If the file gives addresses for all of them, that is done at once,
+/// so that they can be called before any name has been resolved. Else their names are followed until
+/// what is returned is stopped.
+pub(crate) fn follow(shared: &Arc<Shared>, settings: &Service, tasks: &Tasks) -> Option<Tasks> {
+    if settings.instances.is_empty() {
+        return None;
     }
-}
-
-/// Keeps following the host names of these services until the tasks are stopped.
-pub(crate) fn follow(shared: &Arc<Shared>, services: &[Service], tasks: &Tasks) {
-    let named: Vec<Service> = services
-        .iter()
-        .filter(|service| service.instances.iter().any(|one| literal(one).is_none()))
-        .cloned()
-        .collect();
-    if named.is_empty() {
-        return;
+    let service = shared.directory.get_or_create(&settings.name);
+    let literals: Option<Vec<_>> =
+        settings.instances.iter().map(|one| Some(spec(one, literal(one)?))).collect();
+    if let Some(specs) = literals {
+        service.set_instances(specs, Coarse::now());
+        return None;
     }
+    let tasks = tasks.child();
     let shared = Arc::clone(shared);
+    let instances = settings.instances.clone();
     tasks.spawn("resolve host names", async move {
-        let mut known = Known::default();
+        let mut known = Known::new();
+        // What an earlier configuration has found out holds until it is known better.
+        for endpoint in service.endpoints() {
+            known.entry(endpoint.key.clone()).or_default().insert(endpoint.address);
+        }
         loop {
-            for service in &named {
-                resolve(&shared, service, &mut known).await;
-            }
+            let specs = resolve(service.name(), &instances, &mut known).await;
+            service.set_instances(specs, Coarse::now());
+            shared.checks.look(service.name());
             tokio::time::sleep(INTERVAL).await;
         }
     });
+    Some(tasks)
 }
 
-async fn resolve(shared: &Shared, service: &Service, known: &mut Known) {
+async fn resolve(service: &str, instances: &[Instance], known: &mut Known) -> Vec<InstanceSpec> {
     let mut specs = Vec::new();
-    for instance in &service.instances {
+    for instance in instances {
         if let Some(address) = literal(instance) {
             specs.push(spec(instance, address));
             continue;
         }
-        let key = (instance.host.clone(), instance.port);
         let asked = tokio::net::lookup_host((instance.host.as_str(), instance.port));
         match tokio::time::timeout(TIMEOUT, asked).await {
             Ok(Ok(addresses)) => {
-                known.addresses.insert(key.clone(), addresses.collect());
+                known.insert(key(instance), addresses.collect());
             }
             Ok(Err(error)) => tracing::warn!(
-                service = %service.name,
-                "cannot resolve {}, going on with what was known: {error}", instance.host
+                service,
+                "cannot resolve {}, going on with what was known: {error}",
+                instance.host
             ),
             Err(_) => tracing::warn!(
-                service = %service.name,
-                "resolving {} takes too long, going on with what was known", instance.host
+                service,
+                "resolving {} takes too long, going on with what was known",
+                instance.host
             ),
         }
-        let addresses = known.addresses.get(&key).into_iter().flatten();
+        let addresses = known.get(&key(instance)).into_iter().flatten();
         specs.extend(addresses.map(|address| spec(instance, *address)));
     }
-    shared.directory.get_or_create(&service.name).set_instances(specs, Coarse::now());
+    specs
 }
 
 fn literal(instance: &Instance) -> Option<SocketAddr> {
@@ -94,6 +89,9 @@ fn literal(instance: &Instance) -> Option<SocketAddr> {
 }
 
 fn spec(instance: &Instance, address: SocketAddr) -> InstanceSpec {
-    let key = format!("{}:{}", instance.host, instance.port);
-    InstanceSpec::new(key, address, instance.weight)
+    InstanceSpec::new(key(instance), address, instance.weight)
+}
+
+fn key(instance: &Instance) -> String {
+    format!("{}:{}", instance.host, instance.port)
 }

@@ -1,5 +1,7 @@
 //! The gateway's handle: starts the threads, puts configurations in force, and ends in good order.
 
+use std::collections::{BTreeMap, HashMap};
+use std::mem::take;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -11,16 +13,16 @@ use tokio::sync::mpsc;
 use crate::access::Recorder;
 use crate::cluster::InstanceSpec;
 use crate::config::Config;
-use crate::config::model::{self, Listener};
+use crate::config::model::{self, Listener, ServiceName};
 use crate::directory::Directory;
 use crate::error::Error;
 use crate::listener::Door;
-use crate::route::RouteTable;
+use crate::resolve;
 use crate::shared::{Shared, Snapshot};
+use crate::tls::{Look, ServerTls};
 use crate::upstream::UpstreamTls;
 use crate::view::View;
 use crate::worker::{self, JOBS, Job};
-use crate::{health, resolve};
 
 /// Time between two looks at the certificate files.
 const CERTIFICATE_LOOK: Duration = Duration::from_secs(2);
@@ -33,17 +35,26 @@ pub struct Gateway {
     tasks: Tasks,
     /// Towards instances: authorities' files are read again with each configuration.
     tls: Arc<UpstreamTls>,
+    /// One change at a time; held longer than `state` ever is.
+    turn: Mutex<()>,
     state: Arc<Mutex<State>>,
 }
 
 /// What changes with the configuration.
 struct State {
     doors: Vec<Arc<Door>>,
-    config: Arc<Config>,
-    /// Health checks and host names of the configuration in force.
-    followers: Tasks,
+    /// The listeners in the order of the configuration.
+    listeners: Vec<Listener>,
+    services: Arc<Services>,
+    drain: Duration,
+    /// Who follows host names, by service.
+    followers: HashMap<ServiceName, Tasks>,
+    /// What was in force before and may still be in use.
+    retired: Vec<Arc<Snapshot>>,
     threads: Vec<JoinHandle<()>>,
 }
+
+type Services = BTreeMap<ServiceName, model::Service>;
 
 /// Listeners that are bound but not yet accepted from.
 type Opened = Vec<(Arc<Door>, TcpListener)>;
@@ -56,16 +67,18 @@ impl Gateway {
     /// When an address cannot be listened on, a certificate cannot be used, or a thread cannot be
     /// started. Nothing is left running then.
     pub fn start(
-        config: Config,
+        mut config: Config,
         recorder: Arc<dyn Recorder>,
         tasks: &Tasks,
     ) -> Result<Self, Error> {
         let opened = open(&config.listeners, &[])?;
         let directory = Directory::default();
-        directory.configure(config.services.values());
+        directory.configure(&Services::new(), &config.services);
         let (senders, receivers): (Vec<_>, Vec<_>) =
             (0..config.engine.threads).map(|_| mpsc::channel(JOBS)).unzip();
-        let snapshot = snapshot(&config, &directory);
+        let drain = config.engine.drain;
+        let (listeners, services) = (take(&mut config.listeners), take(&mut config.services));
+        let snapshot = Snapshot::new(config, &directory);
         let shared = Arc::new(Shared::new(snapshot, directory, recorder, senders));
         let tls = Arc::new(UpstreamTls::default());
         let mut threads = Vec::new();
@@ -79,56 +92,93 @@ impl Gateway {
         let tasks = tasks.child();
         let state = State {
             doors: Vec::new(),
-            config: Arc::new(config),
-            followers: tasks.child(),
+            listeners,
+            services: Arc::default(),
+            drain,
+            followers: HashMap::new(),
+            retired: Vec::new(),
             threads,
         };
-        let gateway = Self { shared, tasks, tls, state: Arc::new(Mutex::new(state)) };
-        gateway.follow();
+        let state = Arc::new(Mutex::new(state));
+        let gateway = Self { shared, tasks, tls, turn: Mutex::default(), state };
+        gateway.follow(services);
         gateway.accept_from(opened);
         gateway.watch_certificates();
+        let shared = Arc::clone(&gateway.shared);
+        gateway.tasks.spawn("check instances", async move { shared.checks.run().await });
         Ok(gateway)
     }
 
     /// Puts a configuration in force. Connections and calls go on; new calls see the new routes.
     /// Listeners that are new are bound first, those that are gone stop accepting and drain.
     ///
+    /// This takes as long as the configuration is large, and only what has changed is touched. Call
+    /// it within the runtime of [`Gateway::start`], from a thread that may take its time, and
+    /// [`Gateway::tidy`] some time after.
+    ///
     /// # Errors
     /// As [`Gateway::start`]; the old configuration then stays in force as a whole.
-    pub fn apply(&self, config: Config) -> Result<(), Error> {
-        let mut state = lock(&self.state);
-        let opened = open(&config.listeners, &state.doors).inspect_err(|_| {
+    pub fn apply(&self, mut config: Config) -> Result<(), Error> {
+        let _turn = lock(&self.turn);
+        let (doors, before) = {
+            let state = lock(&self.state);
+            (state.doors.clone(), Arc::clone(&state.services))
+        };
+        let opened = open(&config.listeners, &doors).inspect_err(|_| {
             self.shared.metrics.reloaded(false);
         })?;
         let (kept, gone): (Vec<_>, Vec<_>) =
-            state.doors.drain(..).partition(|door| config.listeners.contains(&door.config));
-        state.doors = kept;
+            doors.into_iter().partition(|door| config.listeners.contains(&door.config));
+        for tls in kept.iter().filter_map(|door| door.tls.as_ref()) {
+            refresh(tls, Look::Always);
+        }
         self.tls.forget();
-        self.shared.directory.configure(config.services.values());
-        self.shared.snapshot.store(Arc::new(snapshot(&config, &self.shared.directory)));
+        self.shared.connections.set_limit(config.engine.max_connections);
+        self.shared.directory.configure(&before, &config.services);
+        let drain = config.engine.drain;
+        let (listeners, services) = (take(&mut config.listeners), take(&mut config.services));
+        let snapshot = Arc::new(Snapshot::new(config, &self.shared.directory));
+        let retired = self.shared.snapshot.swap(snapshot);
         for door in gone {
             door.closing.cancel();
         }
-        // Checks that go on keep what they have counted, and do not all begin again at once.
-        let same_services = state.config.services == config.services;
-        state.config = Arc::new(config);
-        if !same_services {
-            state.followers.stop();
-            state.followers = self.tasks.child();
+        {
+            let mut state = lock(&self.state);
+            state.doors = kept;
+            state.listeners = listeners;
+            state.drain = drain;
+            state.retired.push(retired);
         }
-        drop(state);
-        if !same_services {
-            self.follow();
-        }
+        self.follow(services);
         self.accept_from(opened);
         self.shared.metrics.reloaded(true);
         Ok(())
     }
 
+    /// Counts a reload that found the configuration as it is.
+    pub fn confirm(&self) {
+        self.shared.metrics.reloaded(true);
+    }
+
+    /// Takes apart what was in force before and is no longer used by any call: for large tables that
+    /// takes a while, so no call does it. Returns how many are still in use.
+    pub fn tidy(&self) -> usize {
+        let (unused, left) = {
+            let mut state = lock(&self.state);
+            let is_unused = |one: &mut Arc<Snapshot>| Arc::strong_count(one) == 1;
+            let unused: Vec<_> = state.retired.extract_if(.., is_unused).collect();
+            (unused, state.retired.len())
+        };
+        drop(unused);
+        left
+    }
+
     /// Takes over what the registry says of a service; no instances means that it is gone. A
     /// service whose instances the file gives stays as the file says.
     pub fn set_instances(&self, service: &str, instances: Vec<InstanceSpec>) {
-        self.shared.directory.set_from_registry(service, instances);
+        if let Some(service) = self.shared.directory.set_from_registry(service, instances) {
+            self.shared.checks.look(service.name());
+        }
     }
 
     /// The addresses really bound, in the order of the configuration.
@@ -136,7 +186,6 @@ impl Gateway {
     pub fn addresses(&self) -> Vec<SocketAddr> {
         let state = lock(&self.state);
         let ordered = state
-            .config
             .listeners
             .iter()
             .filter_map(|listener| state.doors.iter().find(|door| door.config == *listener));
@@ -162,7 +211,7 @@ impl Gateway {
             for door in &state.doors {
                 door.closing.cancel();
             }
-            (state.config.engine.drain, std::mem::take(&mut state.threads))
+            (state.drain, take(&mut state.threads))
         };
         self.shared.draining.cancel();
         let emptied = async {
@@ -187,13 +236,33 @@ impl Gateway {
         cut
     }
 
-    /// Starts what follows the configuration in force: host names and health checks.
-    fn follow(&self) {
-        let state = lock(&self.state);
-        let services: Vec<model::Service> = state.config.services.values().cloned().collect();
-        resolve::set_addresses(&self.shared, &services);
-        resolve::follow(&self.shared, &services, &state.followers);
-        health::follow(&self.shared, &services, &state.followers);
+    /// Follows host names and health of these services from here on. What is the same as before
+    /// goes on as it is: checks keep what they have counted, and do not all begin again at once.
+    fn follow(&self, services: Services) {
+        let services = Arc::new(services);
+        let (before, mut followers) = {
+            let mut state = lock(&self.state);
+            let before = std::mem::replace(&mut state.services, Arc::clone(&services));
+            (before, take(&mut state.followers))
+        };
+        let is_same = |name: &ServiceName| services.get(name) == before.get(name);
+        followers.retain(|name, tasks| {
+            let stays = is_same(name);
+            if !stays {
+                tasks.stop();
+            }
+            stays
+        });
+        for name in before.keys().filter(|name| !services.contains_key(*name)) {
+            self.shared.checks.leave(name);
+        }
+        for (name, settings) in services.iter().filter(|(name, _)| !is_same(name)) {
+            if let Some(tasks) = resolve::follow(&self.shared, settings, &self.tasks) {
+                followers.insert(Arc::clone(name), tasks);
+            }
+            self.shared.checks.follow(&self.shared.directory.get_or_create(name), settings);
+        }
+        lock(&self.state).followers = followers;
     }
 
     /// Begins to accept from new listeners, spread over the threads.
@@ -214,21 +283,24 @@ impl Gateway {
                 let Some(state) = state.upgrade() else { return };
                 let doors = lock(&state).doors.clone();
                 for tls in doors.iter().filter_map(|door| door.tls.as_ref()) {
-                    match tls.refresh() {
-                        Ok(false) => {}
-                        Ok(true) => tracing::info!("certificates were loaded again"),
-                        Err(error) => {
-                            tracing::error!("{error}; the certificates before it serve on");
-                        }
-                    }
+                    refresh(tls, Look::IfChanged);
                 }
             }
         });
     }
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
+/// Loads a listener's certificates again; those that cannot be used leave the old ones in service.
+fn refresh(tls: &ServerTls, look: Look) {
+    match tls.refresh(look) {
+        Ok(false) => {}
+        Ok(true) => tracing::info!("certificates were loaded again"),
+        Err(error) => tracing::error!("{error}; the certificates before it serve on"),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Binds the listeners that are not open yet. Two with port 0 and otherwise the same are told apart
@@ -239,12 +311,4 @@ fn open(wanted: &[Listener], open: &[Arc<Door>]) -> Result<Opened, Error> {
         .filter(|listener| !open.iter().any(|door| door.config == **listener))
         .map(Door::open)
         .collect()
-}
-
-fn snapshot(config: &Config, directory: &Directory) -> Snapshot {
-    Snapshot {
-        routes: RouteTable::new(config.routes.clone(), &mut |name| directory.get_or_create(name)),
-        engine: config.engine.clone(),
-        named: config.named.clone(),
-    }
 }

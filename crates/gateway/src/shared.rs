@@ -6,13 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Recorder;
 use crate::cluster::Service;
+use crate::config::Config;
 use crate::config::model::{Engine, Named};
+use crate::connections::Connections;
 use crate::directory::Directory;
+use crate::health::Checks;
 use crate::metrics::Metrics;
 use crate::route::RouteTable;
 use crate::worker::{Accepted, Job};
@@ -23,8 +26,17 @@ pub(crate) struct Snapshot {
     pub(crate) routes: RouteTable<Arc<Service>>,
     /// How services are called without a route.
     pub(crate) named: Named,
-    /// Limits, times and headers.
-    pub(crate) engine: Engine,
+    /// Limits, times and headers. What lasts longer than a call holds these alone, not the routes.
+    pub(crate) engine: Arc<Engine>,
+}
+
+impl Snapshot {
+    /// What calls need of a configuration, whose services `directory` knows.
+    pub(crate) fn new(config: Config, directory: &Directory) -> Self {
+        let Config { routes, named, engine, .. } = config;
+        let routes = RouteTable::new(routes, &mut |name| directory.get_or_create(name));
+        Self { routes, named, engine: Arc::new(engine) }
+    }
 }
 
 /// What all threads of the engine share.
@@ -33,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) snapshot: ArcSwap<Snapshot>,
     /// Services by name, from the file and from the registry.
     pub(crate) directory: Directory,
+    /// Which instances are checked.
+    pub(crate) checks: Checks,
     /// Counters.
     pub(crate) metrics: Metrics,
     /// Who is told of each call.
@@ -41,7 +55,8 @@ pub(crate) struct Shared {
     pub(crate) draining: CancellationToken,
     /// Cancelled when the time to drain is over: what is left is dropped.
     pub(crate) aborting: CancellationToken,
-    connections: Arc<Semaphore>,
+    /// How many connections clients may hold.
+    pub(crate) connections: Connections,
     threads: Vec<Thread>,
 }
 
@@ -49,12 +64,6 @@ pub(crate) struct Shared {
 struct Thread {
     jobs: mpsc::Sender<Job>,
     open: Arc<AtomicUsize>,
-}
-
-/// The right to one connection; counted until it is dropped.
-#[derive(Debug)]
-pub(crate) struct ConnectionPermit {
-    _one: OwnedSemaphorePermit,
 }
 
 /// One connection of a thread, counted until it is dropped.
@@ -75,25 +84,17 @@ impl Shared {
         recorder: Arc<dyn Recorder>,
         jobs: Vec<mpsc::Sender<Job>>,
     ) -> Self {
-        let connections = Arc::new(Semaphore::new(snapshot.engine.max_connections));
+        let connections = Connections::new(snapshot.engine.max_connections);
         Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             directory,
+            checks: Checks::default(),
             metrics: Metrics::default(),
             recorder,
             draining: CancellationToken::new(),
             aborting: CancellationToken::new(),
             connections,
             threads: jobs.into_iter().map(|jobs| Thread { jobs, open: Arc::default() }).collect(),
-        }
-    }
-
-    /// Waits until one more connection is allowed. The semaphore is never closed.
-    pub(crate) async fn connection_permit(&self) -> ConnectionPermit {
-        loop {
-            if let Ok(one) = Arc::clone(&self.connections).acquire_owned().await {
-                return ConnectionPermit { _one: one };
-            }
         }
     }
 

@@ -26,6 +26,15 @@ pub(crate) struct ServerTls {
     pub(crate) config: Arc<ServerConfig>,
 }
 
+/// When files are read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// When their times have changed since the last look.
+    IfChanged,
+    /// In any case: not every change leaves another time.
+    Always,
+}
+
 impl ServerTls {
     /// Loads the certificates, the first being the default.
     pub(crate) fn new(files: &[Certificate]) -> Result<Self, Error> {
@@ -43,15 +52,14 @@ impl ServerTls {
         Ok(Self { files: files.to_vec(), keys, seen, config: Arc::new(config) })
     }
 
-    /// Loads the certificates again if a file has changed since the last look. Returns whether
-    /// they were replaced.
+    /// Loads the certificates again. Returns whether they were replaced.
     ///
     /// # Errors
     /// When the new files cannot be used; the old certificates serve on.
-    pub(crate) fn refresh(&self) -> Result<bool, Error> {
+    pub(crate) fn refresh(&self, look: Look) -> Result<bool, Error> {
         let now = modified(&self.files);
         if let Ok(mut seen) = self.seen.lock() {
-            if *seen == now {
+            if look == Look::IfChanged && *seen == now {
                 return Ok(false);
             }
             *seen = now;

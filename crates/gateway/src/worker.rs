@@ -11,10 +11,11 @@ use std::thread::JoinHandle;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
 
+use crate::connections::ConnectionPermit;
 use crate::downstream;
 use crate::listener::{self, Door};
 use crate::metrics::Book;
-use crate::shared::{ConnectionPermit, Open, Shared};
+use crate::shared::{Open, Shared};
 use crate::upstream::{Pools, UpstreamTls};
 
 /// Connections that may wait for a thread that is busy; further ones wait in the kernel.

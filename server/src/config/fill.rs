@@ -1,7 +1,7 @@
 //! Filling in what is kept elsewhere: `${env:NAME}` and `${file:PATH}` in a value, so that secrets
 //! need not stand in the file. `$${` stands for a plain `${`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Fills in every reference in `text`. `None` when there is none.
 ///
@@ -31,6 +31,16 @@ fn fill_all(text: &str, base: &Path) -> Result<String, (String, String)> {
     }
     out.push_str(rest);
     Ok(out)
+}
+
+/// The files that references in `text` name.
+pub(super) fn files(text: &str, base: &Path) -> Vec<PathBuf> {
+    let pieces: Vec<&str> = text.split("${").collect();
+    let references = pieces.windows(2).filter(|pair| !pair[0].ends_with('$'));
+    references
+        .filter_map(|pair| pair[1].split_once('}')?.0.strip_prefix("file:"))
+        .map(|path| base.join(path))
+        .collect()
 }
 
 fn look_up(reference: &str, base: &Path) -> Result<String, (String, String)> {
@@ -74,6 +84,8 @@ mod tests {
         std::fs::write(folder.path().join("secret"), "s3cret\n").expect("a file");
         let done = fill("Bearer ${file:secret}!", folder.path());
         assert_eq!(done, Some(Ok("Bearer s3cret!".to_owned())));
+        assert_eq!(files("Bearer ${file:secret}!", folder.path()), [folder.path().join("secret")]);
+        assert!(files("$${file:x} ${env:PATH}", folder.path()).is_empty());
         assert_eq!(filled("$${x} costs $5"), Some(Ok("${x} costs $5".to_owned())));
         assert_eq!(filled("/users/{id}$"), None);
         assert_eq!(filled("${env:PATH}").map(|done| done.is_ok()), Some(true));

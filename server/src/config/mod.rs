@@ -18,6 +18,7 @@ mod yaml;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path as FilePath, PathBuf};
+use std::sync::LazyLock;
 
 use posthouse_base::config::{Path, Report};
 use posthouse_registry as registry;
@@ -58,6 +59,8 @@ pub(crate) struct Checked {
     /// Absent when there are errors.
     pub(crate) config: Option<Config>,
     pub(crate) findings: Findings,
+    /// The files beside the text that were read for it; complete when there is a configuration.
+    pub(crate) files: Vec<PathBuf>,
 }
 
 /// Where the configuration comes from.
@@ -83,6 +86,14 @@ impl Source {
         }
     }
 
+    /// How long the text is in bytes, as far as is known.
+    pub(crate) fn size(&self) -> u64 {
+        match self {
+            Self::File(path) => path.metadata().map_or(0, |data| data.len()),
+            Self::Text { text, .. } => text.len() as u64,
+        }
+    }
+
     /// As its user calls it.
     pub(crate) fn name(&self) -> String {
         match self {
@@ -104,11 +115,20 @@ impl Source {
 /// Checks a whole configuration. Relative paths start at `base`.
 pub(crate) fn check_text(text: &str, name: &str, base: &FilePath) -> Checked {
     let mut findings = Findings::new(name);
-    let config = yaml::read(text, base, &mut findings)
+    let tree = yaml::read(text, base, &mut findings);
+    let mut files: Vec<PathBuf> = tree
+        .iter()
+        .flat_map(Node::sources)
+        .flat_map(|written| fill::files(written, base))
+        .collect();
+    let config = tree
         .and_then(|tree| check_tree(tree, base, &mut findings))
         .filter(|_| !findings.has_errors());
+    if let Some(gateway) = config.as_ref().and_then(|config| config.gateway.as_ref()) {
+        files.extend(gateway.files().map(FilePath::to_owned));
+    }
     findings.sort();
-    Checked { config, findings }
+    Checked { config, findings, files }
 }
 
 fn check_tree(mut tree: Node, base: &FilePath, findings: &mut Findings) -> Option<Config> {
@@ -116,7 +136,9 @@ fn check_tree(mut tree: Node, base: &FilePath, findings: &mut Findings) -> Optio
         node::Value::Mapping(entries) => entries.iter().map(|(key, _)| key.clone()).collect(),
         _ => Vec::new(),
     };
-    let faulty = structure::check(&mut tree, &schema(), findings);
+    // Made once: it is the same for every text.
+    static SCHEMA: LazyLock<serde_json::Value> = LazyLock::new(schema);
+    let faulty = structure::check(&mut tree, &SCHEMA, findings);
     let raw: Raw = match serde_json::from_value(tree.to_json()) {
         Ok(raw) => raw,
         Err(error) => {

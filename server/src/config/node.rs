@@ -81,6 +81,21 @@ impl Node {
         }
     }
 
+    /// What was written where a value was filled in from elsewhere, here or in any part.
+    pub(crate) fn sources(&self) -> Vec<&str> {
+        let mut found = Vec::new();
+        let mut open = vec![self];
+        while let Some(node) = open.pop() {
+            found.extend(node.source.as_deref());
+            match &node.value {
+                Value::Sequence(items) => open.extend(items),
+                Value::Mapping(entries) => open.extend(entries.iter().map(|(_, value)| value)),
+                _ => {}
+            }
+        }
+        found
+    }
+
     /// The value of a key, if this is a mapping that has it.
     pub(crate) fn get(&self, key: &str) -> Option<&Self> {
         let Value::Mapping(entries) = &self.value else { return None };

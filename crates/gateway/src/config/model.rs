@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +29,19 @@ pub struct Config {
     pub named: Named,
     /// Settings of the gateway as a whole.
     pub engine: Engine,
+}
+
+impl Config {
+    /// The files beside the configuration's own that were read for it: certificates, keys and
+    /// authorities.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let certificates = self.listeners.iter().flat_map(|listener| &listener.certificates);
+        let authorities = self.services.values().filter_map(|service| service.tls.as_ref());
+        certificates
+            .flat_map(|certificate| [&certificate.cert, &certificate.key])
+            .chain(authorities.filter_map(|tls| tls.ca.as_ref()))
+            .map(PathBuf::as_path)
+    }
 }
 
 /// How services are called without a route: as with one that sets nothing.
