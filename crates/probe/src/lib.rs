@@ -10,6 +10,8 @@ mod grpc;
 mod http1;
 mod tls;
 
+pub use tls::AcceptAny;
+
 use std::ops::RangeInclusive;
 use std::time::Duration;
 

@@ -37,7 +37,7 @@ async fn config(skip_verify: bool) -> Result<ClientConfig, rustls::Error> {
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()?;
     let mut config = if skip_verify {
-        let verifier = Arc::new(AcceptAny(provider));
+        let verifier = Arc::new(AcceptAny::new(provider));
         builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
     } else {
         builder.with_root_certificates(system_roots().await).with_no_client_auth()
@@ -62,7 +62,15 @@ async fn system_roots() -> Arc<RootCertStore> {
 
 /// Accepts any certificate, but still checks that the peer holds its key.
 #[derive(Debug)]
-struct AcceptAny(Arc<CryptoProvider>);
+pub struct AcceptAny(Arc<CryptoProvider>);
+
+impl AcceptAny {
+    /// It verifies signatures by the algorithms of `provider`.
+    #[must_use]
+    pub const fn new(provider: Arc<CryptoProvider>) -> Self {
+        Self(provider)
+    }
+}
 
 impl ServerCertVerifier for AcceptAny {
     fn verify_server_cert(

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::Notify;
 
 use crate::service::Shared;
-use crate::state::{InstanceView, ServiceName, Status};
+use crate::state::{Check, CheckDefinition, CheckKind, InstanceView, ServiceName, Status};
 
 /// A service as it now is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub struct Endpoint {
     pub meta: BTreeMap<String, String>,
     /// The worst status of its checks and its node's, maintenance included.
     pub status: Status,
+    /// Whether it, or its node, was taken out by a person.
+    pub maintenance: bool,
 }
 
 impl From<&InstanceView> for Endpoint {
@@ -57,8 +59,18 @@ impl From<&InstanceView> for Endpoint {
             tags: instance.tags.clone(),
             meta: instance.meta.clone(),
             status: view.status(),
+            maintenance: view.checks.iter().any(|check| is_maintenance(&check.value)),
         }
     }
+}
+
+/// Whether a check stands for maintenance: an operator's, or one that another agent has brought along
+/// under the id that Consul gives them.
+fn is_maintenance(check: &Check) -> bool {
+    let CheckDefinition { id, kind, .. } = &check.definition;
+    let id = id.as_str();
+    let is_named = id == "_node_maintenance" || id.starts_with("_service_maintenance:");
+    check.status == Status::Critical && (is_named || *kind == CheckKind::Maintenance)
 }
 
 /// Receives every service, and then every change to one.

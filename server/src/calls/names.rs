@@ -147,6 +147,7 @@ fn spec(instance: &Endpoint, key: String, address: SocketAddr) -> InstanceSpec {
         tags: instance.tags.clone(),
         meta: instance.meta.clone(),
         registry_health: match instance.status {
+            _ if instance.maintenance => RegistryHealth::Maintenance,
             Status::Passing => RegistryHealth::Passing,
             Status::Warning => RegistryHealth::Warning,
             Status::Critical => RegistryHealth::Critical,
@@ -183,6 +184,7 @@ mod tests {
             tags: Vec::new(),
             meta: BTreeMap::from([("protocol".to_owned(), "grpc".to_owned())]),
             status: Status::Warning,
+            maintenance: false,
         }
     }
 
@@ -200,5 +202,16 @@ mod tests {
         let spec = spec(&all[0], "a@n1".into(), address);
         assert_eq!((spec.effective_weight(), spec.protocol), (1, Some(Protocol::Grpc)));
         assert_eq!(protocol("dubbo"), None);
+    }
+
+    #[test]
+    fn maintenance_is_more_than_a_failed_check() {
+        let mut instance = instance("a", "n1", "127.0.0.1");
+        let address = literal(&instance).expect("an address");
+        instance.status = Status::Critical;
+        let health = |instance: &Endpoint| spec(instance, "a".into(), address).registry_health;
+        assert_eq!(health(&instance), RegistryHealth::Critical);
+        instance.maintenance = true;
+        assert_eq!(health(&instance), RegistryHealth::Maintenance);
     }
 }

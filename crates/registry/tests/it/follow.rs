@@ -1,6 +1,6 @@
 //! Following services from within the process.
 
-use posthouse_registry::{Change, Follower, Status};
+use posthouse_registry::{Change, Endpoint, Follower, Status};
 
 use crate::client::{DEADLINE, House};
 
@@ -32,10 +32,17 @@ async fn a_follower_sees_what_is_there_and_then_each_change() {
 
     house.put("/v1/agent/check/pass/service:web", "").await;
     assert_eq!(next(&mut follower).await.instances[0].status, Status::Passing);
-    house.put("/v1/agent/maintenance?enable=true", "").await;
-    for _ in 0..2 {
-        assert_eq!(next(&mut follower).await.instances[0].status, Status::Critical);
+    for enabled in [true, false] {
+        house.put(&format!("/v1/agent/maintenance?enable={enabled}"), "").await;
+        let status = if enabled { Status::Critical } else { Status::Passing };
+        for _ in 0..2 {
+            let change = next(&mut follower).await;
+            let Endpoint { status: is, maintenance, .. } = &change.instances[0];
+            assert_eq!((*is, *maintenance), (status, enabled), "{}", change.service);
+        }
     }
+    house.put("/v1/agent/service/maintenance/web?enable=true", "").await;
+    assert!(next(&mut follower).await.instances[0].maintenance);
     house.put("/v1/agent/service/deregister/web", "").await;
     let gone = next(&mut follower).await;
     assert_eq!((gone.service.as_ref(), gone.instances.len()), ("web", 0));
@@ -51,7 +58,7 @@ async fn a_slow_follower_gets_the_latest_state_once() {
     assert_eq!(next(&mut follower).await.instances[0].port, 49);
     assert_eq!(follower.try_next(), None);
     let handle = house.registry.handle();
-    assert_eq!(handle.services().len(), 1);
-    assert_eq!(handle.instances("web")[0].port, 49);
-    assert_eq!(handle.nodes().len(), 1);
+    assert_eq!(handle.services().await.expect("names").len(), 1);
+    assert_eq!(handle.instances("web").await.expect("instances")[0].port, 49);
+    assert_eq!(handle.nodes().await.expect("nodes").len(), 1);
 }
