@@ -28,7 +28,7 @@ enum Task {
         #[arg(long)]
         quick: bool,
     },
-    /// Write the configuration reference from what the binary says.
+    /// Write what the binary says of itself: configuration reference, help, the admin API.
     Docs {
         /// Write nothing; fail when it is out of date.
         #[arg(long)]

@@ -66,7 +66,9 @@ pub(crate) fn run(steps: Vec<Step>) -> anyhow::Result<()> {
             }
         }
     }
-    println!("\n{} of {count} steps in {}:", summary.len(), Time(began.elapsed()));
+    let skipped = summary.iter().filter(|line| line.starts_with("  skipped")).count();
+    let skipped = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
+    println!("\n{} of {count} steps in {}{skipped}:", summary.len(), Time(began.elapsed()));
     println!("{}", summary.join("\n"));
     failure.map_or(Ok(()), Err)
 }

@@ -27,6 +27,7 @@ pub(crate) fn run(quick: bool) -> anyhow::Result<()> {
     steps.push(Step::new("unit tests", move || done(&mut tests(nextest, Part::Unit))));
     if !quick {
         steps.push(Step::new("licences and sources", deny));
+        steps.push(Step::new("fuzz targets", fuzz));
         steps.push(Step::needed("the binary", || build().map(|_| Outcome::Done)));
         steps.push(Step::new("configuration reference", || docs(true).map(|()| Outcome::Done)));
         steps.push(Step::new("end-to-end and interoperability tests", move || end_to_end(nextest)));
@@ -34,9 +35,15 @@ pub(crate) fn run(quick: bool) -> anyhow::Result<()> {
     steps::run(steps)
 }
 
-/// Builds the binary and writes, or checks, the documents that come from it.
+/// Builds the binary and writes, or checks, the documents that come from it. What it says of its
+/// commands and its API is compared by its tests, so checking that is theirs.
 pub(crate) fn docs(check: bool) -> anyhow::Result<()> {
-    docs::run(&build()?, check)
+    docs::run(&build()?, check)?;
+    if check {
+        return Ok(());
+    }
+    let golden = ["test", "--quiet", "--package", "posthouse", "--test", "golden"];
+    run_command(locked(cargo().args(golden)).env("UPDATE_GOLDEN", "1"))
 }
 
 /// Builds the binary that the end-to-end tests run.
@@ -80,9 +87,18 @@ fn end_to_end(nextest: bool) -> anyhow::Result<Outcome> {
 /// Licences, sources and bans of the dependencies, by `deny.toml`.
 fn deny() -> anyhow::Result<Outcome> {
     if setup::find_program("cargo-deny").is_none() {
-        return Ok(Outcome::Skipped("cargo-deny is not installed".to_owned()));
+        let missing =
+            "NOT CHECKED: cargo-deny is not installed; `cargo install cargo-deny --locked`";
+        return Ok(Outcome::Skipped(missing.to_owned()));
     }
     done(cargo().args(["deny", "--offline", "check", "bans", "licenses", "sources"]))
+}
+
+/// That the fuzz targets still compile: nothing else builds them.
+fn fuzz() -> anyhow::Result<Outcome> {
+    let target = target()?.join("fuzz");
+    let check = ["check", "--quiet", "--manifest-path", "fuzz/Cargo.toml", "--target-dir"];
+    done(locked(cargo().args(check).arg(target)))
 }
 
 fn done(command: &mut Command) -> anyhow::Result<Outcome> {

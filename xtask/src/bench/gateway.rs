@@ -1,4 +1,4 @@
-//! The comparison: every proxy does every case in turn, round by round, so that whatever else the
+//! The comparison: every proxy does a case in turn, round by round, so that whatever else the
 //! machine does meets all of them alike. A proxy starts afresh for each measurement, alone on its core.
 
 use std::collections::BTreeMap;
@@ -16,6 +16,9 @@ use super::process::raise_descriptor_limit;
 use super::report::{self, Table};
 use super::stats::median;
 use super::work::Case;
+
+/// Of a proxy that did not answer on the last of its routes.
+const NOT_STARTED: &str = "did not start";
 
 /// Connections are open and caches filled after this much load.
 const WARM_UP_SECONDS: u32 = 2;
@@ -39,8 +42,8 @@ pub(crate) struct Options {
     /// Install what is missing (apt-get as root, pip into target/venv-bench).
     #[arg(long)]
     install: bool,
-    /// Put the tables into BENCHMARKS.md.
-    #[arg(long, conflicts_with_all = ["only", "case"])]
+    /// Put the table of each measured case into BENCHMARKS.md, in place of the one before.
+    #[arg(long, conflicts_with = "only")]
     write: bool,
 }
 
@@ -106,9 +109,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let mut outcomes = cases.iter().flat_map(|(_, outcomes)| outcomes);
     let failed = outcomes.any(|o| o.proxy == Proxy::Posthouse && !o.errors.is_empty());
     let (machine, versions) = (Machine::here(&bench.root), bench.versions());
-    let text = describe(&machine, &versions, options, &cases);
+    let origin = origin(&machine, &versions, options);
+    let texts: Vec<(Case, String)> =
+        cases.iter().map(|(case, outcomes)| (*case, describe(*case, outcomes, &origin))).collect();
     match options.output {
-        Format::Text => print!("{text}"),
+        Format::Text => texts.iter().for_each(|(_, text)| println!("{text}")),
         Format::Json => {
             let cases = cases.into_iter().map(|(case, outcomes)| (case.name(), outcomes)).collect();
             let (seconds, rounds) = (options.seconds, options.rounds);
@@ -118,7 +123,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     }
     ensure!(!failed, "some measurements of Posthouse failed (see above)");
     if options.write {
-        report::write_section(&bench.root, "gateway", &text)?;
+        for (case, text) in &texts {
+            report::write_section(&bench.root, &format!("gateway-{}", case.name()), text)?;
+        }
     }
     Ok(())
 }
@@ -208,7 +215,7 @@ impl Bench {
         seconds: u32,
     ) -> anyhow::Result<Figures> {
         let place = Place { root: &self.root, folder: &self.folder, core: Some(self.proxy_core) };
-        let running = proxy.start(program, None, &case.work(port), &place)?;
+        let running = proxy.start(program, None, &case.work(port), &place).context(NOT_STARTED)?;
         let idle = running.group.wait_idle()?;
         let load = case.load();
         let run = |seconds| self.generators.run(&load, running.http, running.tls, seconds);
@@ -236,6 +243,14 @@ impl Bench {
     }
 }
 
+impl Outcome {
+    /// In place of figures.
+    fn why_none(&self) -> &'static str {
+        let not_started = self.errors.iter().all(|error| error.starts_with(NOT_STARTED));
+        if not_started { NOT_STARTED } else { "failed" }
+    }
+}
+
 impl Figures {
     /// Each figure's own median.
     fn median(rounds: &[Self]) -> Option<Self> {
@@ -257,28 +272,28 @@ impl Figures {
     }
 }
 
-fn describe(
+/// What a table is from: each is measured and written by itself.
+fn origin(
     machine: &Machine,
     versions: &BTreeMap<&'static str, String>,
     options: &Options,
-    cases: &[(Case, Vec<Outcome>)],
 ) -> String {
     let versions: Vec<String> =
         versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
-    let mut text = format!(
-        "Machine: {machine}.\\\nVersions: {}.\\\nMedians of {} interleaved rounds of {} s, {} requests in flight.\n",
-        versions.join(", "),
-        options.rounds,
-        options.seconds,
+    let Options { rounds, seconds, .. } = options;
+    format!(
+        "Medians of {rounds} interleaved rounds of {seconds} s, {} requests in flight.\\\n{machine}.\\\n{}.\n",
         load::CONCURRENT,
-    );
-    for (case, outcomes) in cases {
-        text.push_str(&format!("\n### {}\n\n{}", case.title(), table(outcomes)));
-        for outcome in outcomes.iter().filter(|outcome| !outcome.errors.is_empty()) {
-            text.push_str(&failures(outcome));
-        }
+        versions.join(", "),
+    )
+}
+
+fn describe(case: Case, outcomes: &[Outcome], origin: &str) -> String {
+    let mut text = format!("### {}\n\n{}", case.title(), table(outcomes));
+    for outcome in outcomes.iter().filter(|outcome| !outcome.errors.is_empty()) {
+        text.push_str(&failures(outcome));
     }
-    text
+    text + "\n" + origin
 }
 
 /// A line below the table: what went wrong last is the most telling part of an error.
@@ -307,7 +322,7 @@ fn table(outcomes: &[Outcome]) -> Table {
     for outcome in outcomes {
         let mut cells = vec![outcome.proxy.name().to_owned()];
         match outcome.median {
-            None => cells.extend(std::iter::repeat_n("failed".to_owned(), 9)),
+            None => cells.extend(std::iter::repeat_n(outcome.why_none().to_owned(), 9)),
             Some(f) => cells.extend([
                 format!("{:.1}", f.cpu_us_per_request),
                 format!("{:.1} + {:.1}", f.user_us_per_request, f.system_us_per_request),

@@ -99,22 +99,26 @@ impl House {
 }
 
 /// Fills a template in and puts it in place at once, as editors and deployments do.
-pub(crate) fn write_config(
+fn write_config(root: &Path, folder: &Path, template: &str, work: &Work) -> anyhow::Result<()> {
+    let new = folder.join("new.yaml");
+    fs::write(&new, config_text(root, folder, template, work)?)?;
+    fs::rename(&new, folder.join(template)).context("put the configuration in place")
+}
+
+/// A template of `bench/`, filled in.
+pub(crate) fn config_text(
     root: &Path,
     folder: &Path,
     template: &str,
     work: &Work,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<String> {
     let path = root.join("bench").join(template);
     let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let values = [
         ("dir", folder.display().to_string()),
         ("interval_ms", work.check_interval_ms.to_string()),
     ];
-    let text = template::expand(&text, work, &values).with_context(|| template.to_owned())?;
-    let new = folder.join("new.yaml");
-    fs::write(&new, text)?;
-    fs::rename(&new, folder.join(template)).context("put the configuration in place")
+    template::expand(&text, work, &values).with_context(|| template.to_owned())
 }
 
 /// Constant load by `bench-load`, under way in the background.

@@ -17,6 +17,8 @@ pub(crate) struct Machine {
     pub(crate) kernel: String,
     /// Of this tree, with `+` when it had changes.
     pub(crate) commit: String,
+    /// The day of the measurement.
+    pub(crate) date: String,
 }
 
 impl Machine {
@@ -32,20 +34,27 @@ impl Machine {
                 .map_or(0, |kib| kib.div_ceil(1 << 20)),
             kernel: kernel.trim().to_owned(),
             commit: commit(root),
+            date: today(),
         }
     }
 }
 
 impl std::fmt::Display for Machine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { cpu, cores, memory_gib, kernel, commit } = self;
-        write!(f, "{cpu}, {cores} cores, {memory_gib} GiB, Linux {kernel}, commit {commit}")
+        let Self { cpu, cores, memory_gib, kernel, commit, date } = self;
+        write!(f, "{cpu}, {cores} cores, {memory_gib} GiB, Linux {kernel}, commit {commit}, {date}")
     }
 }
 
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let line = text.lines().find(|line| line.starts_with(name))?;
     line.split_once(':').map(|(_, value)| value.trim())
+}
+
+fn today() -> String {
+    let output = Command::new("date").args(["-u", "+%F"]).output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    text.unwrap_or_else(|_| "unknown".to_owned())
 }
 
 fn commit(root: &Path) -> String {

@@ -1,13 +1,17 @@
 //! The same constant rate twice, quiet and while the configuration is reloaded: every other time by
-//! a changed file, the other times by SIGHUP. That a changed file is in force is seen from outside:
-//! each version has a route that no other has.
+//! a changed file, the other times by SIGHUP. Each version of the file has a route that no other has,
+//! by which is seen from outside that it is in force, and a service with another instance.
+//!
+//! The quiet run does everything else that the reloading one does (files are written, though nobody
+//! reads them, and routes looked at), so that the difference is what reloading costs.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use nix::sys::signal::Signal;
 
 use super::house::{self, ConstantLoad, House, Rate};
@@ -37,11 +41,16 @@ pub(crate) struct Options {
     write: bool,
 }
 
+const TEMPLATE: &str = "calm.yaml";
+
 /// Time for each reload; the load goes on for as long as all of them take.
 const PACE: Duration = Duration::from_millis(100);
 
 /// A changed file is to be in force after this.
 const LIMIT: Duration = Duration::from_secs(5);
+
+/// Time between two looks at whether it is, once it is late.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// p99 may grow by this when reloading.
 const ALLOWED: f64 = 1.5;
@@ -52,6 +61,13 @@ struct Setting {
     posthouse: PathBuf,
     bench_load: PathBuf,
     work: Work,
+}
+
+/// What is done beside the load.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Run {
+    Quiet,
+    Reloading,
 }
 
 /// What one pair of runs saw; latencies in milliseconds.
@@ -76,6 +92,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     };
     let place = Place { root: &setting.root, folder: &setting.folder, core: None };
     let _backends = peers::start_backends(&setting.work, &nginx, &setting.bench_load, &place)?;
+    setting.prepare(options.reloads)?;
     let mut rounds = Vec::new();
     for number in 1..=options.rounds {
         let round = setting.round(options)?;
@@ -98,19 +115,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 impl Setting {
     fn round(&self, options: &Options) -> anyhow::Result<Round> {
         let mut house =
-            House::start(&self.posthouse, &self.root, &self.folder, "calm.yaml", &self.version(0))?;
-        let quiet = self.load(&house, options)?.finish()?;
-        let load = self.load(&house, options)?;
-        let begun = Instant::now();
-        for number in 1..=options.reloads {
-            if number % 2 == 1 {
-                self.change_file(&mut house, number)?;
-            } else {
-                house.group.signal(Signal::SIGHUP)?;
-            }
-            thread::sleep((PACE * number).saturating_sub(begun.elapsed()));
-        }
-        let reloading = load.finish()?;
+            House::start(&self.posthouse, &self.root, &self.folder, TEMPLATE, &self.version(0))?;
+        house.group.wait_idle()?;
+        let quiet = self.measure(&mut house, options, Run::Quiet)?;
+        let reloading = self.measure(&mut house, options, Run::Reloading)?;
         let failed = |requests: &[Request]| requests.iter().filter(|r| r.failed()).count();
         let p99 = |requests: &[Request]| super::milliseconds(percentile(&latencies(requests), 99));
         Ok(Round {
@@ -118,6 +126,29 @@ impl Setting {
             reload_p99: p99(&reloading),
             failed: failed(&quiet) + failed(&reloading),
         })
+    }
+
+    fn measure(
+        &self,
+        house: &mut House,
+        options: &Options,
+        run: Run,
+    ) -> anyhow::Result<Vec<Request>> {
+        let load = self.load(house, options)?;
+        let begun = Instant::now();
+        for number in 1..=options.reloads {
+            let by_file = number % 2 == 1;
+            if by_file {
+                self.put_in_place(number, run)?;
+            } else if run == Run::Reloading {
+                house.group.signal(Signal::SIGHUP)?;
+            }
+            thread::sleep((PACE * number).saturating_sub(begun.elapsed()));
+            if by_file {
+                self.wait_in_force(house, if run == Run::Reloading { number } else { 0 })?;
+            }
+        }
+        load.finish()
     }
 
     fn load(&self, house: &House, options: &Options) -> anyhow::Result<ConstantLoad> {
@@ -133,26 +164,59 @@ impl Setting {
         )
     }
 
-    /// The table, with a route that only this version of it has.
+    /// The table, with a route that only this version of it has, and a service that changes.
     fn version(&self, number: u32) -> Work {
         let mut work = self.work.clone();
+        let turn = number as usize % work.services.len();
         work.services.push(Service {
             name: "version".to_owned(),
             prefix: format!("/version-{number}/"),
-            instances: work.services[0].instances.clone(),
+            instances: work.services[turn].instances.clone(),
         });
         work
     }
 
-    fn change_file(&self, house: &mut House, number: u32) -> anyhow::Result<()> {
-        let work = self.version(number);
-        house::write_config(&self.root, &self.folder, "calm.yaml", &work)?;
+    /// Writes all versions beforehand: making them is work that no reload causes.
+    fn prepare(&self, reloads: u32) -> anyhow::Result<()> {
+        for run in [Run::Quiet, Run::Reloading] {
+            let folder = self.versions(run);
+            fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+            for number in (1..=reloads).step_by(2) {
+                let text =
+                    house::config_text(&self.root, &self.folder, TEMPLATE, &self.version(number))?;
+                fs::write(folder.join(number.to_string()), text)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn versions(&self, run: Run) -> PathBuf {
+        self.folder.join(match run {
+            Run::Quiet => "versions-quiet",
+            Run::Reloading => "versions",
+        })
+    }
+
+    /// Replaces the file in one step, as editors and deployments do; in the quiet run one that
+    /// nobody reads.
+    fn put_in_place(&self, number: u32, run: Run) -> anyhow::Result<()> {
+        let versions = self.versions(run);
+        let new = versions.join("new");
+        fs::copy(versions.join(number.to_string()), &new)?;
+        let place = match run {
+            Run::Quiet => versions.join("current"),
+            Run::Reloading => self.folder.join(TEMPLATE),
+        };
+        fs::rename(&new, place).context("put the configuration in place")
+    }
+
+    fn wait_in_force(&self, house: &mut House, number: u32) -> anyhow::Result<()> {
+        let path = self.version(number).last_path();
         let begun = Instant::now();
-        let path = work.last_path();
         while !fetch(house.address, &path).is_ok_and(|(status, _)| status == 200) {
             house.group.ensure_alive()?;
             ensure!(begun.elapsed() < LIMIT, "the changed file is not in force after {LIMIT:?}");
-            thread::sleep(Duration::from_millis(5));
+            thread::sleep(LOOK);
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The configuration templates in `bench/`: plain files in each program's own language, with
 //! `{{name}}` for a value and, as comments, `#[for service]`, `#[for instance]` (inside a service),
-//! `#[if http]`, `#[if grpc]` and `#[end]`. Nothing more: who reads a template shall see the
+//! `#[if http]`, `#[if grpc]`, `#[if tls]` and `#[end]`. Nothing more: who reads a template shall see the
 //! configuration, not a language.
 
 use anyhow::{Context, bail, ensure};
@@ -53,7 +53,8 @@ fn block(lines: &[&str], scope: Scope<'_>, out: &mut String) -> anyhow::Result<(
             }
             "if http" if !scope.work.grpc => block(body, scope, out)?,
             "if grpc" if scope.work.grpc => block(body, scope, out)?,
-            "if http" | "if grpc" => {}
+            "if tls" if scope.work.tls => block(body, scope, out)?,
+            "if http" | "if grpc" | "if tls" => {}
             unknown => bail!("unknown directive `#[{unknown}]`"),
         }
         rest = &after[end + 1..];
@@ -153,13 +154,13 @@ mod tests {
         assert!(templates.len() > 5);
         for path in templates {
             let template = std::fs::read_to_string(&path).unwrap();
-            for grpc in [false, true] {
+            for (grpc, tls) in [(false, false), (false, true), (true, false)] {
                 let values = ["dir", "http", "tls", "http_port", "tls_port", "idle", "connections"]
                     .into_iter()
                     .chain(["interval_ms", "backend_connections", "descriptors", "number"])
                     .map(|name| (name, "1".to_owned()))
                     .collect::<Vec<_>>();
-                let text = expand(&template, &Work { grpc, ..work() }, &values);
+                let text = expand(&template, &Work { grpc, tls, ..work() }, &values);
                 let text = text.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
                 assert!(!text.contains("#["), "{}", path.display());
             }

@@ -43,6 +43,8 @@ pub(crate) struct Work {
     pub(crate) check_interval_ms: usize,
     /// Instances speak gRPC in place of HTTP/1.1.
     pub(crate) grpc: bool,
+    /// Clients come over TLS.
+    pub(crate) tls: bool,
 }
 
 #[derive(Clone)]
@@ -95,7 +97,8 @@ impl Case {
         match self.load() {
             Load::Routes { routes } => Work::routes(routes, backend_port),
             Load::Grpc => Work { grpc: true, ..Work::one_service("/bench.Echo/", backend_port) },
-            Load::Http1 { .. } | Load::Http2 => Work::one_service("/", backend_port),
+            Load::Http2 => Work { tls: true, ..Work::one_service("/", backend_port) },
+            Load::Http1 { .. } => Work::one_service("/", backend_port),
         }
     }
 }
@@ -118,7 +121,7 @@ impl Work {
     }
 
     pub(crate) fn http(services: Vec<Service>) -> Self {
-        let mut work = Self { services, check_interval_ms: 0, grpc: false };
+        let mut work = Self { services, check_interval_ms: 0, grpc: false, tls: false };
         work.check_interval_ms =
             SHORTEST_INTERVAL_MS.max(work.instances() * 1_000 / CHECKS_PER_SECOND);
         work
