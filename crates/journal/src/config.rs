@@ -6,6 +6,8 @@ use posthouse_base::config::{Path, Report, Severity, Size, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::sqlite::copy;
+
 /// The engines that this version has.
 const ENGINES: [&str; 1] = ["sqlite"];
 
@@ -22,6 +24,33 @@ pub struct Raw {
     pub limits: RawLimits,
     /// How often streams that keep their events for a time only are gone through.
     pub scavenge_interval: Span,
+    /// A copy that is kept up continuously, and from which any moment can be restored: off unless it
+    /// is named.
+    pub copy: Option<RawCopy>,
+}
+
+/// A copy that is kept up continuously.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "JournalCopy")]
+pub struct RawCopy {
+    /// The folder, better on another disk or machine. Made when it is missing. No two Posthouses may
+    /// have the same.
+    pub folder: String,
+    /// How far the copy may be behind.
+    #[serde(default = "default_every")]
+    pub every: Span,
+    /// How far back moments can be restored.
+    #[serde(default = "default_keep")]
+    pub keep: Span,
+}
+
+fn default_every() -> Span {
+    Span(Duration::from_secs(10))
+}
+
+fn default_keep() -> Span {
+    Span(Duration::from_secs(24 * 3600))
 }
 
 /// How much is written by one commit. Whatever waits is written together, up to these bounds.
@@ -71,6 +100,7 @@ impl Default for Raw {
             commit: RawCommit::default(),
             limits: RawLimits::default(),
             scavenge_interval: Span(Duration::from_secs(30)),
+            copy: None,
         }
     }
 }
@@ -104,6 +134,7 @@ pub struct Config {
     pub(crate) commit: RawCommit,
     pub(crate) limits: RawLimits,
     pub(crate) scavenge_interval: Duration,
+    pub(crate) copy: Option<copy::Config>,
 }
 
 impl Config {
@@ -118,20 +149,37 @@ impl Config {
         if raw.scavenge_interval.0 < Duration::from_millis(10) {
             report.error(&path.key("scavenge_interval"), "this time cannot be less than 10ms");
         }
+        if let Some(copy) = &raw.copy {
+            check_copy(copy, &path.key("copy"), report);
+        }
         let mistaken =
             report.findings()[before..].iter().any(|finding| finding.severity == Severity::Error);
         (!mistaken).then(|| Self {
             commit: raw.commit.clone(),
             limits: raw.limits.clone(),
             scavenge_interval: raw.scavenge_interval.0,
+            copy: raw.copy.as_ref().map(|copy| copy::Config {
+                folder: copy.folder.clone().into(),
+                every: copy.every.0,
+                keep: copy.keep.0,
+            }),
         })
+    }
+
+    /// The same with relative paths beginning at `folder`.
+    #[must_use]
+    pub fn relative_to(mut self, folder: &std::path::Path) -> Self {
+        if let Some(copy) = &mut self.copy {
+            copy.folder = folder.join(&copy.folder);
+        }
+        self
     }
 }
 
 impl Default for Config {
     fn default() -> Self {
         let Raw { commit, limits, scavenge_interval, .. } = Raw::default();
-        Self { commit, limits, scavenge_interval: scavenge_interval.0 }
+        Self { commit, limits, scavenge_interval: scavenge_interval.0, copy: None }
     }
 }
 
@@ -189,6 +237,19 @@ fn check_limits(limits: &RawLimits, path: &Path, report: &mut Report) {
     }
     if limits.wal.0 < 1 << 20 {
         report.error(&path.key("wal"), "this cannot be less than 1MiB");
+    }
+}
+
+fn check_copy(copy: &RawCopy, path: &Path, report: &mut Report) {
+    if copy.folder.is_empty() {
+        report.error(&path.key("folder"), "this is no folder");
+    }
+    if copy.every.0 < Duration::from_millis(100) {
+        report.error(&path.key("every"), "this time cannot be less than 100ms");
+    }
+    if copy.keep.0 < copy.every.0 {
+        let message = format!("this time cannot be less than `every`, {}", copy.every);
+        report.error(&path.key("keep"), message);
     }
 }
 

@@ -154,14 +154,19 @@ fn move_log(shared: &Shared, connection: &mut Option<Connection>) -> rusqlite::R
     };
     let began = Instant::now();
     let bound = shared.config.limits.wal.0 / PAGE;
+    shared.taps.wait_for_room();
     for _ in 0..ROUNDS {
+        let _hold = shared.taps.before_checkpoint();
         let Some((pages, moved)) = checkpoint(connection, "PASSIVE")? else { break };
         if pages < bound || pages - moved < REST {
             break;
         }
     }
     if shared.gate.pages.load(Ordering::Relaxed) >= bound {
-        shared.gate.alone(|| checkpoint(connection, "RESTART"))?;
+        shared.gate.alone(|| {
+            shared.taps.gather_all();
+            checkpoint(connection, "RESTART")
+        })?;
     }
     shared.metrics.moved_log(began.elapsed());
     Ok(())

@@ -4,13 +4,16 @@
 //! In reading order: [`schema`] (the file), [`writer`] (the one thread that writes, many batches to
 //! a commit), [`write`] (one batch), [`heads`] (the ends of streams in memory), [`readers`] and
 //! [`read`] (short reads), [`checkpointer`] (the write-ahead log is emptied beside the writer),
-//! [`scavenge`] (what is past its time goes from the disk), [`recover`] (after a fault).
+//! [`scavenge`] (what is past its time goes from the disk), [`recover`] (after a fault), [`backup`]
+//! and [`copy`] (kept elsewhere, and restored).
 //!
 //! What must hold: only the writer changes events; it answers after the commit; after a fault
 //! nothing in memory is believed. Nobody else opens the file: to close any descriptor of it gives
 //! up the locks that SQLite holds by the others.
 
+pub mod backup;
 mod checkpointer;
+pub mod copy;
 mod fault;
 mod heads;
 mod queue;
@@ -29,7 +32,7 @@ use std::fmt;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
@@ -38,7 +41,9 @@ use posthouse_base::time::Timestamp;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
+use self::backup::tap::Taps;
 use self::checkpointer::Gate;
+use self::copy::Keeper;
 use self::queue::Queue;
 use self::read::Reader;
 use self::readers::Read;
@@ -121,6 +126,7 @@ impl Synchronous {
 pub struct Sqlite {
     shared: Arc<Shared>,
     threads: Mutex<Threads>,
+    keeper: Mutex<Option<Keeper>>,
 }
 
 /// The threads: those that work for themselves, which end first, and those that serve.
@@ -147,6 +153,10 @@ struct Shared {
     /// Pages of the file that hold nothing, when the scavenger looked last.
     free_pages: AtomicU64,
     metrics: Metrics,
+    taps: Arc<Taps>,
+    /// The database, for those who read it page by page. Closed after all connections, since that
+    /// gives up their locks.
+    file: RwLock<Option<Arc<File>>>,
     /// Given up when the journal is closed, and by the system when the process ends, however it does.
     lock: Mutex<Option<File>>,
 }
@@ -165,13 +175,11 @@ impl Sqlite {
         recover::empty_wal(&connection).map_err(told)?;
         let last = writer::load(&connection, 0).map_err(told)?.counter.position;
         let limits = &config.limits;
+        let file = File::open(&path).map_err(|error| engine(&error))?;
         let (publisher, head) = watch::channel(Head { position: last, health: Health::Serving });
         let shared = Arc::new(Shared {
             writes: Queue::new(limits.queue, limits.queue_bytes.0),
             reads: Queue::new(limits.reads, 0),
-            path,
-            config: config.clone(),
-            options,
             publisher: Mutex::new(Some(publisher)),
             head,
             recent: Recent::new(limits.recent.0, last),
@@ -179,10 +187,16 @@ impl Sqlite {
             scavenger: Bell::default(),
             free_pages: AtomicU64::new(0),
             metrics: Metrics::default(),
+            taps: Arc::new(Taps::new(&path, &options)),
+            file: RwLock::new(Some(Arc::new(file))),
+            path,
+            config: config.clone(),
+            options,
             lock: Mutex::new(Some(lock)),
         });
-        let journal = Self { shared, threads: Mutex::default() };
+        let journal = Self { shared, threads: Mutex::default(), keeper: Mutex::default() };
         journal.start(connection)?;
+        journal.start_copy()?;
         Ok(journal)
     }
 
@@ -202,6 +216,13 @@ impl Sqlite {
         Ok(())
     }
 
+    fn start_copy(&self) -> Result<(), Error> {
+        let Some(config) = self.shared.config.copy.clone() else { return Ok(()) };
+        let keeper = Keeper::start(config, &self.shared).map_err(|error| engine(&error))?;
+        *self.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(keeper);
+        Ok(())
+    }
+
     /// Enters what the journal reports in `registry`.
     pub fn register_metrics(&self, registry: &mut Registry) {
         self.shared.metrics.register(&self.shared, registry);
@@ -216,6 +237,10 @@ impl Sqlite {
         self.shared.writes.close();
         self.shared.reads.close();
         threads.serving.drain(..).for_each(join);
+        // After the writer, so that nothing is missing in the copy.
+        drop(self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.shared.taps.close();
+        drop(self.shared.file.write().unwrap_or_else(PoisonError::into_inner).take());
         drop(self.shared.publisher().take());
         drop(self.shared.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
     }

@@ -11,7 +11,7 @@ use super::{Options, fault};
 use crate::error::Error;
 
 /// `PHJL`, by which `file` and we know the database.
-const APPLICATION: i32 = 0x5048_4a4c;
+pub(super) const APPLICATION: i32 = 0x5048_4a4c;
 
 /// What leads from each schema to the next; the first makes schema 1 out of nothing. Never changed
 /// once released, only added to.
@@ -25,6 +25,11 @@ const READER_CACHE_KIB: i32 = 4 << 10;
 const LOCK_WAIT_MS: i32 = 10_000;
 /// Statements kept ready by each connection.
 const STATEMENTS: usize = 64;
+
+/// The latest schema.
+pub(super) fn latest() -> u32 {
+    u32::try_from(STEPS.len()).unwrap_or(u32::MAX)
+}
 
 /// Opens the database for the writer; makes it if it is missing and brings it to the latest schema.
 pub(super) fn open_writer(path: &Path, options: &Options) -> Result<Connection, Error> {
@@ -90,7 +95,11 @@ fn prepare(connection: &Connection, options: &Options) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn migrate(connection: &mut Connection, path: &Path, steps: &[&str]) -> Result<(), Error> {
+pub(super) fn migrate(
+    connection: &mut Connection,
+    path: &Path,
+    steps: &[&str],
+) -> Result<(), Error> {
     let told = |error: rusqlite::Error| told(path, &error);
     let found: u32 = pragma(connection, "user_version").map_err(told)?;
     let known = u32::try_from(steps.len()).unwrap_or(u32::MAX);

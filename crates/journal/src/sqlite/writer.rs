@@ -84,6 +84,7 @@ pub(super) fn run(shared: &Arc<Shared>, connection: Connection) {
         let Some(back) = recover::recover(shared, outage) else { return };
         connection = back;
     }
+    shared.taps.gather_all();
     recover::close(connection);
 }
 

@@ -15,15 +15,20 @@ pub(crate) mod take;
 pub(crate) mod tap;
 pub(crate) mod wal;
 
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::PoisonError;
 
 use posthouse_base::time::Timestamp;
 
 pub use restore::{Restored, check, restore};
 pub(crate) use restore::{Target, inspect};
 
+use self::take::Live;
+use super::Sqlite;
+use crate::config::Config;
 use crate::event::Position;
+use crate::journal::Health;
 
 /// How far something has come: bytes done, and bytes in all as far as is known.
 pub type Progress<'p> = &'p mut dyn FnMut(u64, u64);
@@ -81,4 +86,34 @@ impl Error {
         let what = what.into();
         move |error| Self::Io { what, error }
     }
+}
+
+impl Sqlite {
+    /// Writes a backup of the journal as it is at the end of this to `out`, while everything goes
+    /// on. Blocks until it is written.
+    ///
+    /// # Errors
+    /// When it cannot be read or written, or the journal fails meanwhile.
+    pub fn backup<W: Write>(&self, out: W, progress: Progress<'_>) -> Result<(W, Summary), Error> {
+        let shared = &self.shared;
+        // Held until the end: to close the journal waits for it.
+        let file = shared.file.read().unwrap_or_else(PoisonError::into_inner);
+        let file = file.as_ref().ok_or_else(|| Error::Journal("the journal is closed".into()))?;
+        let tap = shared.taps.open(tap_limit(&shared.config));
+        let goes_on = || shared.head.borrow().health == Health::Serving;
+        let live = Live { file, taps: &shared.taps, tap: &tap, goes_on: &goes_on };
+        let position = shared.head.borrow().position;
+        let (out, summary, _) = take::take(&live, position, out, progress)?;
+        Ok((out, summary))
+    }
+}
+
+/// The least that may be gathered for a backup or copy.
+const LEAST: u64 = 64 << 20;
+
+/// Gathered bytes at which a backup or copy is given up: whatever fits into the write-ahead log does
+/// not end it.
+pub(crate) fn tap_limit(config: &Config) -> usize {
+    let limit = config.limits.wal.0.saturating_mul(2).max(LEAST);
+    usize::try_from(limit).unwrap_or(usize::MAX)
 }

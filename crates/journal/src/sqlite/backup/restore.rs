@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use posthouse_base::time::Timestamp;
 use rusqlite::Connection;
 
-use super::image::{Digest, End, Header, Kind, Reader};
+use super::image::{End, Header, Kind, Reader};
 use super::{Error, Progress, Summary};
 use crate::event::Position;
 use crate::sqlite::{FILE, lock, schema};
@@ -88,7 +88,8 @@ impl Target {
             there.map_or(Ok(()), |there| Err(Error::Exists(there)))?;
         }
         let growing = folder.join(GROWING);
-        let opened = File::options().read(true).write(true).create(true).truncate(true).open(&growing);
+        let opened =
+            File::options().read(true).write(true).create(true).truncate(true).open(&growing);
         let growing = opened.map_err(Error::io(format!("making {}", growing.display())))?;
         Ok(Self { folder: folder.to_owned(), growing, _lock: lock })
     }
@@ -157,7 +158,8 @@ fn look_over(database: &Path) -> Result<Position, Error> {
         let connection = Connection::open(database)?;
         let mut check = connection.prepare("PRAGMA quick_check(1)")?;
         let found = check.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
-        let application = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+        let application =
+            connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
         let schema = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         let position =
             connection.query_row("SELECT position FROM journal", [], |row| row.get(0))?;
@@ -188,4 +190,3 @@ impl Drop for Target {
         let _gone = fs::remove_file(self.folder.join(GROWING));
     }
 }
-

@@ -16,8 +16,8 @@ use rusqlite::Connection;
 use super::wal::{self, Cursor, Generation};
 use crate::sqlite::{Options, schema};
 
-/// How long a checkpoint waits for a tap that is full to be emptied.
-const WAIT: Duration = Duration::from_secs(2);
+/// How long moving the log waits for taps that are full to be emptied.
+const WAIT: Duration = Duration::from_millis(500);
 
 /// All taps on one database.
 #[derive(Debug)]
@@ -78,16 +78,20 @@ impl Taps {
     }
 
     /// Opens a tap: it has everything from the front of the log on.
-    pub(crate) fn open(&self, limit: usize) -> io::Result<Arc<Tap>> {
+    pub(crate) fn open(&self, limit: usize) -> Arc<Tap> {
         let mut inner = self.lock();
-        let tap = Arc::new(Tap {
-            limit,
-            state: Mutex::default(),
-            emptied: std::sync::Condvar::new(),
-        });
+        let tap =
+            Arc::new(Tap { limit, state: Mutex::default(), emptied: std::sync::Condvar::new() });
         inner.taps.retain(|tap| tap.strong_count() > 0);
         inner.taps.push(Arc::downgrade(&tap));
-        Ok(tap)
+        tap
+    }
+
+    /// Waits for a while until every tap has room for more.
+    pub(crate) fn wait_for_room(&self) {
+        let until = Instant::now() + WAIT;
+        let taps: Vec<Arc<Tap>> = self.lock().taps.iter().filter_map(Weak::upgrade).collect();
+        taps.iter().for_each(|tap| tap.wait_for_room(until));
     }
 
     /// Has every tap take what it does not have, and keeps the checkpoint from going further.
@@ -105,7 +109,6 @@ impl Taps {
             return None;
         }
         for tap in inner.taps.iter().filter_map(Weak::upgrade) {
-            tap.wait_for_room();
             tap.take_from(&self.wal);
         }
         Some(Hold(inner))
@@ -118,11 +121,26 @@ impl Taps {
         tap.take_from(&self.wal);
     }
 
+    /// Has every tap take what it does not have. Nobody writes meanwhile.
+    pub(crate) fn gather_all(&self) {
+        let inner = self.lock();
+        for tap in inner.taps.iter().filter_map(Weak::upgrade) {
+            tap.take_from(&self.wal);
+        }
+    }
+
     /// The log was emptied without asking: after a fault.
     pub(crate) fn forget(&self) {
         let mut inner = self.lock();
         inner.connection = None;
         inner.give_up("the journal had to be opened again after a fault");
+    }
+
+    /// The journal is closing. What still gathers ends.
+    pub(crate) fn close(&self) {
+        let mut inner = self.lock();
+        inner.connection = None;
+        inner.give_up("the journal is closed");
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -183,8 +201,7 @@ impl Tap {
     }
 
     /// Waits for a while when there is much already.
-    fn wait_for_room(&self) {
-        let until = Instant::now() + WAIT;
+    fn wait_for_room(&self, until: Instant) {
         let mut state = self.lock();
         while state.bytes > self.limit / 2 && state.gap.is_none() {
             let left = until.saturating_duration_since(Instant::now());
