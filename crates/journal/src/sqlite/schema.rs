@@ -83,7 +83,16 @@ fn identify(connection: &Connection, path: &Path) -> Result<(), Error> {
         let detail = "it is the database of another application".to_owned();
         return Err(Error::Corrupt { path: path.to_owned(), detail });
     }
-    Ok(())
+    version(connection, path, latest()).map(drop)
+}
+
+/// The schema that the database has, if that is known here.
+fn version(connection: &Connection, path: &Path, known: u32) -> Result<u32, Error> {
+    let found = pragma(connection, "user_version").map_err(|error| told(path, &error))?;
+    if found > known {
+        return Err(Error::NewerSchema { path: path.to_owned(), found, known });
+    }
+    Ok(found)
 }
 
 fn prepare(connection: &Connection, options: &Options) -> rusqlite::Result<()> {
@@ -101,11 +110,7 @@ pub(super) fn migrate(
     steps: &[&str],
 ) -> Result<(), Error> {
     let told = |error: rusqlite::Error| told(path, &error);
-    let found: u32 = pragma(connection, "user_version").map_err(told)?;
-    let known = u32::try_from(steps.len()).unwrap_or(u32::MAX);
-    if found > known {
-        return Err(Error::NewerSchema { path: path.to_owned(), found, known });
-    }
+    let found = version(connection, path, u32::try_from(steps.len()).unwrap_or(u32::MAX))?;
     for (version, sql) in (1..).zip(steps).skip(usize::try_from(found).unwrap_or(usize::MAX)) {
         step(connection, version, sql).map_err(told)?;
         if found > 0 {

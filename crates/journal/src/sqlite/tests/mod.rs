@@ -1,5 +1,8 @@
 //! The embedded engine: the cases that every engine must pass, and its own.
 
+mod file;
+mod upkeep;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
