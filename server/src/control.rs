@@ -14,6 +14,7 @@ use arc_swap::ArcSwapOption;
 use notify::{RecursiveMode, Watcher as _};
 use posthouse_base::config::Severity;
 use posthouse_base::time::Timestamp;
+use posthouse_journal::config as journal;
 use posthouse_registry as registry;
 use tokio::sync::Notify;
 
@@ -91,6 +92,7 @@ pub(crate) struct Control {
     registry: Option<registry::Config>,
     registry_address: Option<SocketAddr>,
     dns_address: Option<SocketAddr>,
+    journal: journal::Config,
     /// Threads of the gateway, as they were started.
     threads: Option<usize>,
     admin: Option<SocketAddr>,
@@ -134,6 +136,7 @@ impl Control {
             registry: config.registry.clone(),
             registry_address,
             dns_address,
+            journal: config.journal.clone(),
             threads: threads(config),
             admin: admin.map(|admin| admin.address),
             admin_address: Mutex::default(),
@@ -300,6 +303,7 @@ impl Control {
             ("data", config.data != self.data_path),
             ("admin.address", admin != self.admin),
             ("registry", config.registry != self.registry),
+            ("journal", config.journal != self.journal),
             ("listeners", config.gateway.is_some() != self.calls.is_some()),
             ("gateway.threads", self.threads.is_some() && threads(config) != self.threads),
         ];

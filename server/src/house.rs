@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use posthouse_base::task::Tasks;
+use posthouse_journal::Journal;
+use posthouse_journal::sqlite::{Options, Sqlite};
 use posthouse_registry::Registry;
 use posthouse_telemetry::lines::Counters;
 use prometheus_client::registry::Registry as Metrics;
@@ -21,11 +23,17 @@ use crate::signals::{Asked, Signals};
 /// How long the admin API and the registry may take to end what they have begun.
 const CLOSING: Duration = Duration::from_secs(5);
 
+/// How long the pillars may take to make durable what they have taken on, and to write down where
+/// they stand.
+const SAVING: Duration = Duration::from_secs(20);
+
 /// A running house.
 pub(crate) struct House {
     control: Arc<Control>,
     registry: Option<Registry>,
     admin: Option<admin::Server>,
+    /// What the pillars write to, if one that does is on.
+    journal: Option<Arc<Sqlite>>,
     /// Everything that is no interface: the registry's rules, followers, the watch on the file.
     tasks: Tasks,
 }
@@ -47,9 +55,19 @@ impl House {
         let mut metrics = Metrics::default();
         posthouse_telemetry::process::register(&mut metrics);
 
+        let journal = match &config.registry {
+            None => None,
+            Some(_) => Some(open_journal(&config).await?),
+        };
+        if let Some(journal) = &journal {
+            journal.register_metrics(&mut metrics);
+        }
         let registry = match config.registry.clone() {
             None => None,
-            Some(config) => Some(Registry::start(config, &tasks).await?),
+            Some(config) => {
+                let journal = journal.clone().map(|journal| journal as Arc<dyn Journal>);
+                Some(Registry::start(config, journal, &tasks).await?)
+            }
         };
         if let Some(registry) = &registry {
             registry.handle().register_metrics(&mut metrics);
@@ -85,7 +103,7 @@ impl House {
         };
         control.set_admin_address(admin.as_ref().map(admin::Server::address));
         tasks.spawn("configuration watch", Arc::clone(&control).watch());
-        let house = Self { control, registry, admin, tasks };
+        let house = Self { control, registry, admin, journal, tasks };
         house.announce()?;
         Ok(house)
     }
@@ -108,23 +126,35 @@ impl House {
         }
     }
 
-    /// Ends in order: nobody is sent here any more, calls end, then what calls may need, at last
-    /// what watches over all.
+    /// Ends in order: nobody is sent here any more, calls end, then what calls may need, then what
+    /// watches over all; at last everything is written down.
     pub(crate) async fn stop(self) {
         self.control.begin_ending();
         tracing::info!("ending: accepting nothing more, waiting for what is under way");
         if let Some(calls) = self.control.calls() {
             calls.drain().await;
         }
-        if let Some(registry) = self.registry {
+        if let Some(registry) = &self.registry {
             registry.close(CLOSING).await;
         }
         if let Some(admin) = self.admin {
             admin.stop(CLOSING).await;
         }
+        if let Some(registry) = &self.registry
+            && tokio::time::timeout(SAVING, registry.handle().close()).await.is_err()
+        {
+            tracing::warn!("the registry did not write down where it stands in time");
+        }
         let left = self.tasks.finish(CLOSING).await;
         if left > 0 {
             tracing::warn!(tasks = left, "some tasks did not end in time");
+        }
+        if let Some(journal) = self.journal {
+            // Everything that was confirmed is in it already.
+            let closing = tokio::task::spawn_blocking(move || journal.close());
+            if tokio::time::timeout(CLOSING, closing).await.is_err() {
+                tracing::warn!("the journal did not close in time");
+            }
         }
         tracing::info!("ended");
     }
@@ -147,6 +177,15 @@ impl House {
         }
         Ok(())
     }
+}
+
+/// Opens the journal in the data folder, which may take as long as it takes to mend what a crash has
+/// left.
+async fn open_journal(config: &Config) -> anyhow::Result<Arc<Sqlite>> {
+    let (folder, config) = (config.data.clone(), config.journal.clone());
+    let open = move || Sqlite::open(&folder, &config, Options::default());
+    let journal = tokio::task::spawn_blocking(open).await.context("the journal was not opened")?;
+    Ok(Arc::new(journal.context("the journal cannot be opened")?))
 }
 
 /// Leaves on what is named, everything if nothing is.

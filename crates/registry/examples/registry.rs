@@ -12,7 +12,7 @@ async fn main() {
     let Some(config) = Config::check(&raw, &Path::root(), &mut report) else {
         return eprintln!("{:?}", report.findings());
     };
-    match Registry::start(config, &Tasks::new()).await {
+    match Registry::start(config, None, &Tasks::new()).await {
         Ok(registry) => {
             eprintln!("listening on {}", registry.address());
             std::future::pending().await

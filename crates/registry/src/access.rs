@@ -157,6 +157,11 @@ impl Access {
         &self.anonymous
     }
 
+    /// Whether there are rules.
+    pub(crate) const fn is_on(&self) -> bool {
+        self.named.is_some()
+    }
+
     /// What the bearer of `secret` may do; `None` when nobody has such a token. Where there are no
     /// tokens any will do: clients bring one out of habit.
     pub(crate) fn bearer(&self, secret: &str) -> Option<&Arc<Grant>> {

@@ -3,6 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 
+use posthouse_journal::driver::{self, RecoverError};
+
 use crate::state::Refusal;
 
 /// Why the registry could not do something.
@@ -19,6 +21,22 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// What the journal holds cannot be brought back.
+    #[error("the registry cannot be brought back: {0}")]
+    Recover(#[from] RecoverError),
+    /// The journal has not confirmed a change, or what was read: it may be there or not.
+    #[error("the registry can confirm nothing now: {0}")]
+    Unconfirmed(posthouse_journal::Error),
+    /// A command would need more room in the journal than an event may have; nothing has changed.
+    #[error(
+        "the registry would have to write {actual} bytes for this at once, and {limit} are the most"
+    )]
+    TooLarge {
+        /// What it would need.
+        actual: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// A command was refused; nothing has changed.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -28,4 +46,14 @@ pub enum Error {
     /// It is shutting down.
     #[error("the registry is shutting down")]
     Stopped,
+}
+
+impl From<driver::Error> for Error {
+    fn from(error: driver::Error) -> Self {
+        match error {
+            driver::Error::Journal(error) => Self::Unconfirmed(error),
+            driver::Error::TooLarge { actual, limit } => Self::TooLarge { actual, limit },
+            driver::Error::Closed => Self::Stopped,
+        }
+    }
 }

@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::Notify;
 
 use crate::service::Shared;
-use crate::state::{Check, CheckDefinition, CheckKind, InstanceView, ServiceName, Status};
+use crate::state::{
+    Check, CheckDefinition, CheckKind, Index, InstanceView, ServiceName, State, Status, Topic,
+};
 
 /// A service as it now is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,30 +87,62 @@ impl Follower {
         let inbox = Arc::new(Inbox::default());
         // Listed before it looks: a service that comes in between is then noted twice, not never.
         shared.followers.add(&inbox);
-        for service in shared.state().services() {
-            inbox.put(service);
-        }
+        let names = shared.peek(|state| state.services().cloned().collect::<Vec<_>>());
+        names.iter().for_each(|service| inbox.put(service));
         Self { shared, inbox }
     }
 
-    /// The next service that changed since it was last returned, as it is now; at first every
-    /// service that there is. Nothing is lost when the future is dropped before it resolves.
+    /// The next service that changed since it was last returned, as it now is for certain; at first
+    /// every service that there is. Nothing is lost when the future is dropped before it resolves.
     pub async fn next(&mut self) -> Change {
         loop {
-            if let Some(change) = self.try_next() {
-                return change;
+            if let Some(taken) = Taken::from(&self.inbox)
+                && let Ok((views, _)) = self.shared.read(|state| seen(state, &taken.name)).await
+            {
+                return taken.change(&views);
             }
+            // Without a journal's word on it, it is left; there is a push when the word is given.
             self.inbox.filled.notified().await;
         }
     }
 
-    /// Like [`Follower::next`], but `None` when nothing has changed. When it first returns `None`,
-    /// the follower has seen every service that was there when it began.
+    /// Like [`Follower::next`], but `None` when nothing has changed or what has is not certain yet.
     pub fn try_next(&mut self) -> Option<Change> {
-        let name = self.inbox.take()?;
-        let views: Vec<_> = self.shared.state().instances(&name).collect();
+        let taken = Taken::from(&self.inbox)?;
+        let views = self.shared.try_read(|state| seen(state, &taken.name))?;
+        Some(taken.change(&views))
+    }
+}
+
+fn seen(state: &State, service: &ServiceName) -> (Vec<InstanceView>, Index) {
+    let index = state.index_of(&Topic::Service(service.clone()));
+    (state.instances(service).collect(), index)
+}
+
+/// A name taken from an inbox. It goes back unless it is returned.
+struct Taken<'a> {
+    inbox: &'a Inbox,
+    name: ServiceName,
+    is_returned: bool,
+}
+
+impl<'a> Taken<'a> {
+    fn from(inbox: &'a Inbox) -> Option<Self> {
+        inbox.take().map(|name| Self { inbox, name, is_returned: false })
+    }
+
+    fn change(mut self, views: &[InstanceView]) -> Change {
+        self.is_returned = true;
         let instances = views.iter().map(Endpoint::from).collect();
-        Some(Change { service: name.to_shared(), instances })
+        Change { service: self.name.to_shared(), instances }
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if !self.is_returned {
+            self.inbox.put_back(&self.name);
+        }
     }
 }
 
@@ -142,10 +176,15 @@ struct Names {
 
 impl Inbox {
     fn put(&self, service: &ServiceName) {
+        self.put_back(service);
+        self.filled.notify_one();
+    }
+
+    /// Without a push.
+    fn put_back(&self, service: &ServiceName) {
         let mut names = self.names();
         if names.present.insert(service.clone()) {
             names.order.push_back(service.clone());
-            self.filled.notify_one();
         }
     }
 

@@ -4,12 +4,13 @@
 //! themselves. Whoever calls services reads them there, by blocking reads, or asks for them over
 //! DNS, or follows them from within the process, as the gateway does.
 //!
-//! In reading order: [`state`] (the rules, pure), `service` (the one task that runs them),
+//! In reading order: [`state`] (the rules, pure), `stored` (how events and state are written down),
+//! `service` (the rules run on the journal's driver),
 //! `follow` (pushing changes to the gateway), `watch` (waking blocking reads), `runner` (probing),
 //! `consul` and [`dns`] (the interfaces), `metrics`, [`Config`].
 //!
-//! What must hold: only the rules change the state, and only in the one writing task; no lock is
-//! held across a wait; a change wakes those who wait for it and nobody else; whatever a client
+//! What must hold: only the rules change the state, and only in the driver's task; nobody is told what
+//! is not durable, and no index goes back, whatever fails; no lock is held across a wait; a change wakes those who wait for it and nobody else; whatever a client
 //! can make grow has a limit in [`RawLimits`].
 
 mod access;
@@ -22,13 +23,16 @@ mod metrics;
 mod runner;
 mod service;
 pub mod state;
+mod stored;
 mod watch;
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use posthouse_base::task::Tasks;
+use posthouse_journal::Journal;
 use tokio::net::TcpListener;
 
 pub use access::{Level, RawDefault, RawRules, RawToken, RawTokens};
@@ -49,11 +53,17 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Listens on the configured addresses and serves until `tasks` stops.
+    /// Listens on the configured addresses, brings back what the journal tells, and serves until
+    /// `tasks` stops. Without a journal everything is forgotten when it ends.
     ///
     /// # Errors
-    /// When an address cannot be listened on; [`Error::AddressInUse`] when it is taken.
-    pub async fn start(config: Config, tasks: &Tasks) -> Result<Self, Error> {
+    /// When an address cannot be listened on, [`Error::AddressInUse`] when it is taken; and when what
+    /// the journal has cannot be brought back, or it cannot write.
+    pub async fn start(
+        config: Config,
+        journal: Option<Arc<dyn Journal>>,
+        tasks: &Tasks,
+    ) -> Result<Self, Error> {
         let wanted = config.address();
         let listener = TcpListener::bind(wanted).await.map_err(|source| match source.kind() {
             io::ErrorKind::AddrInUse => Error::AddressInUse(wanted),
@@ -65,7 +75,7 @@ impl Registry {
             Some(wanted) => Some(dns::Sockets::bind(wanted).await?),
             None => None,
         };
-        let handle = Handle::start(config, tasks);
+        let handle = Handle::start(config, journal, tasks).await?;
         let (closing, is_closing) = tokio::sync::watch::channel(false);
         let app = consul::App::new(handle.clone(), address, is_closing);
         let connections = tasks.child();
@@ -98,7 +108,8 @@ impl Registry {
     }
 
     /// Closes the interfaces: accepts nothing more, answers blocking reads at once, lets requests
-    /// end for up to `deadline`, then cuts what is left. The rules and followers go on.
+    /// end for up to `deadline`, then cuts what is left. The rules and followers go on, until
+    /// [`Handle::close`].
     pub async fn close(&self, deadline: Duration) {
         self.closing.send_replace(true);
         // The listener and every connection hold a receiver until they end.

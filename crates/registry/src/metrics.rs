@@ -4,9 +4,10 @@
 use std::fmt;
 use std::sync::{Arc, Weak};
 
+use posthouse_journal::driver::Stats;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::{Registry, Unit};
@@ -161,10 +162,10 @@ struct Census(Weak<Shared>);
 impl Collector for Census {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let Some(shared) = self.0.upgrade() else { return Ok(()) };
-        let state = shared.state();
-        let (services, nodes) = (state.services().count(), state.nodes().count());
-        let (checks, by_status) = (state.check_count(), state.instances_by_status());
-        drop(state);
+        let ((services, nodes), (checks, by_status)) = shared.peek(|state| {
+            let named = (state.services().count(), state.nodes().count());
+            (named, (state.check_count(), state.instances_by_status()))
+        });
         for (name, help, value) in [
             ("services", "Services that have an instance", services),
             ("nodes", "Nodes", nodes),
@@ -176,6 +177,7 @@ impl Collector for Census {
             let family = encoder.encode_descriptor(name, help, unit, gauge.metric_type())?;
             gauge.encode(family)?;
         }
+        encode_writing(&shared.stats(), &mut encoder)?;
         let gauge = ConstGauge::new(0_i64);
         let help = "Instances, by the worst status of their checks";
         let mut family = encoder.encode_descriptor("instances", help, None, gauge.metric_type())?;
@@ -187,4 +189,30 @@ impl Collector for Census {
         }
         Ok(())
     }
+}
+
+/// What the driver counts.
+fn encode_writing(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    for (name, help, value) in [
+        ("commands_queued", "Commands that wait to be decided", stats.queued),
+        ("batches_in_flight", "Batches of changes that are not durable yet", stats.in_flight),
+        ("checkpoint_bytes", "Size of the last checkpoint", stats.checkpoint_bytes),
+    ] {
+        let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+        let family = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
+        gauge.encode(family)?;
+    }
+    for (name, help, value) in [
+        ("changes_written", "Commands whose changes were made durable", stats.events),
+        ("batches_failed", "Batches of changes that the journal did not confirm", stats.failed),
+        ("rebuilt", "Times that the state was brought back after a failure", stats.rebuilt),
+        ("unconfirmed", "Commands refused while the journal could not write", stats.refused),
+        ("checkpoints", "Checkpoints written", stats.checkpoints),
+        ("checkpoints_failed", "Checkpoints not written", stats.checkpoints_failed),
+    ] {
+        let counter = ConstCounter::new(value);
+        let family = encoder.encode_descriptor(name, help, None, counter.metric_type())?;
+        counter.encode(family)?;
+    }
+    Ok(())
 }

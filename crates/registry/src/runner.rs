@@ -9,7 +9,7 @@ use posthouse_probe::{MAX_OUTPUT, probe};
 use tokio::sync::Semaphore;
 
 use crate::service::Handle;
-use crate::state::{CheckId, Command, Index, Judge, NodeName, Probe, Status};
+use crate::state::{Check, CheckId, CheckKind, Command, Index, Judge, NodeName, Probe, Status};
 
 /// First probes begin at random within this time, or within their interval if that is shorter, so
 /// that a fleet registered at once is not probed at once.
@@ -20,7 +20,7 @@ const FIRST_SPREAD: Duration = Duration::from_millis(250);
 pub(crate) struct Runners {
     tasks: Tasks,
     slots: Arc<Semaphore>,
-    running: HashMap<(NodeName, CheckId), Tasks>,
+    running: HashMap<(NodeName, CheckId), (Index, Tasks)>,
 }
 
 impl Runners {
@@ -39,15 +39,38 @@ impl Runners {
         let slots = Arc::clone(&self.slots);
         let runner = Runner { node: node.clone(), id: id.clone(), run, probe: what, slots, to };
         own.spawn("registry check", runner.run());
-        if let Some(earlier) = self.running.insert((node, id), own) {
+        if let Some((_, earlier)) = self.running.insert((node, id), (run, own)) {
             earlier.stop();
         }
     }
 
     pub(crate) fn stop(&mut self, key: &(NodeName, CheckId)) {
-        if let Some(running) = self.running.remove(key) {
+        if let Some((_, running)) = self.running.remove(key) {
             running.stop();
         }
+    }
+
+    /// Probes for these checks and no others. What runs for one of them already goes on.
+    pub(crate) fn run_only<'a>(
+        &mut self,
+        checks: impl Iterator<Item = (&'a NodeName, &'a Check)>,
+        to: &Handle,
+    ) {
+        let mut others = std::mem::take(&mut self.running);
+        for (node, check) in checks {
+            let CheckKind::Probe(probe) = &check.definition.kind else { continue };
+            let key = (node.clone(), check.definition.id.clone());
+            match others.remove(&key) {
+                Some((run, running)) if run == check.run => {
+                    self.running.insert(key, (run, running));
+                }
+                earlier => {
+                    earlier.into_iter().for_each(|(_, running)| running.stop());
+                    self.start(key, check.run, probe.clone(), to.clone());
+                }
+            }
+        }
+        others.into_values().for_each(|(_, running)| running.stop());
     }
 }
 

@@ -70,6 +70,13 @@ impl Watchers {
         woken
     }
 
+    /// Wakes everybody. Returns how many that were.
+    pub(crate) fn wake_all(&self) -> usize {
+        let table = self.table();
+        table.topics.values().for_each(|waiting| waiting.notify.notify_waiters());
+        table.watchers
+    }
+
     /// How many wait.
     pub(crate) fn count(&self) -> usize {
         self.table().watchers

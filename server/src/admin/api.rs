@@ -49,9 +49,17 @@ pub(super) async fn routes(Shared(state): Shared<State>) -> Json<Routes> {
 }
 
 /// Lists the services, by name.
-#[utoipa::path(get, path = "/api/v1/services", responses((status = 200, body = Services)))]
-pub(super) async fn services(Shared(state): Shared<State>) -> Json<Services> {
-    Json(Services { services: all_services(&state).into_iter().map(|s| s.summary).collect() })
+#[utoipa::path(
+    get,
+    path = "/api/v1/services",
+    responses(
+        (status = 200, body = Services),
+        (status = 503, body = ProblemDetails, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn services(Shared(state): Shared<State>) -> Result<Json<Services>, Refusal> {
+    let services = all_services(&state).await?.into_iter().map(|s| s.summary).collect();
+    Ok(Json(Services { services }))
 }
 
 /// Shows a service with the live state of its instances.
@@ -62,13 +70,15 @@ pub(super) async fn services(Shared(state): Shared<State>) -> Json<Services> {
     responses(
         (status = 200, body = Service),
         (status = 404, body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 503, body = ProblemDetails, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn service(
     Shared(state): Shared<State>,
     Path(name): Path<String>,
 ) -> Result<Json<Service>, Refusal> {
-    let found = all_services(&state).into_iter().find(|service| service.summary.name == name);
+    let mut all = all_services(&state).await?.into_iter();
+    let found = all.find(|service| service.summary.name == name);
     let missing = || {
         let detail = format!("there is no service `{name}`");
         Refusal(Problem::new(404, "Not Found").detail(detail).field("name"))
@@ -77,22 +87,39 @@ pub(super) async fn service(
 }
 
 /// Lists the instances of all services.
-#[utoipa::path(get, path = "/api/v1/endpoints", responses((status = 200, body = Endpoints)))]
-pub(super) async fn endpoints(Shared(state): Shared<State>) -> Json<Endpoints> {
-    let services = all_services(&state).into_iter();
-    Json(Endpoints { endpoints: services.flat_map(|service| service.endpoints).collect() })
+#[utoipa::path(
+    get,
+    path = "/api/v1/endpoints",
+    responses(
+        (status = 200, body = Endpoints),
+        (status = 503, body = ProblemDetails, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn endpoints(Shared(state): Shared<State>) -> Result<Json<Endpoints>, Refusal> {
+    let services = all_services(&state).await?.into_iter();
+    Ok(Json(Endpoints { endpoints: services.flat_map(|service| service.endpoints).collect() }))
 }
 
 /// Lists the nodes in the registry, by name.
-#[utoipa::path(get, path = "/api/v1/nodes", responses((status = 200, body = Nodes)))]
-pub(super) async fn nodes(Shared(state): Shared<State>) -> Json<Nodes> {
-    let nodes = state.registry.as_ref().map(|registry| registry.nodes()).unwrap_or_default();
+#[utoipa::path(
+    get,
+    path = "/api/v1/nodes",
+    responses(
+        (status = 200, body = Nodes),
+        (status = 503, body = ProblemDetails, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn nodes(Shared(state): Shared<State>) -> Result<Json<Nodes>, Refusal> {
+    let nodes = match &state.registry {
+        Some(registry) => registry.nodes().await.map_err(|error| unsure(&error))?,
+        None => Vec::new(),
+    };
     let node = |node: posthouse_registry::state::Node| Node {
         name: node.name.to_string(),
         address: node.address,
         meta: node.meta,
     };
-    Json(Nodes { nodes: nodes.into_iter().map(node).collect() })
+    Ok(Json(Nodes { nodes: nodes.into_iter().map(node).collect() }))
 }
 
 /// Tells which configuration is in force, and how the last reload went.
@@ -184,21 +211,24 @@ pub(super) async fn ready(Shared(state): Shared<State>) -> (StatusCode, &'static
 
 /// Every service with its instances, by name: what the gateway sees, joined with what the registry
 /// knows.
-fn all_services(state: &State) -> Vec<Service> {
+async fn all_services(state: &State) -> Result<Vec<Service>, Refusal> {
     let view = state.control.calls().map(|calls| calls.view());
     let mut services = BTreeMap::new();
     for seen in view.into_iter().flat_map(|view| view.services) {
         services.insert(seen.name.to_string(), seen.endpoints);
     }
-    let registry = state.registry.as_ref();
-    for name in registry.map(|registry| registry.services()).unwrap_or_default() {
+    let Some(registry) = &state.registry else {
+        return Ok(services.iter().map(|(name, seen)| joined(name, seen, &[])).collect());
+    };
+    for name in registry.services().await.map_err(|error| unsure(&error))? {
         services.entry(name.to_string()).or_default();
     }
-    let joined = services.into_iter().map(|(name, seen)| {
-        let registered = registry.map(|registry| registry.instances(&name)).unwrap_or_default();
-        joined(&name, &seen, &registered)
-    });
-    joined.collect()
+    let mut all = Vec::with_capacity(services.len());
+    for (name, seen) in services {
+        let registered = registry.instances(&name).await.map_err(|error| unsure(&error))?;
+        all.push(joined(&name, &seen, &registered));
+    }
+    Ok(all)
 }
 
 fn joined(name: &str, seen: &[EndpointView], registered: &[registry::Endpoint]) -> Service {
@@ -238,4 +268,9 @@ impl Service {
 fn internal(error: &dyn std::fmt::Display) -> Problem {
     tracing::error!("the admin API failed: {error}");
     Problem::new(500, "Internal Server Error").detail("see the log")
+}
+
+/// The registry cannot say for certain what it knows.
+fn unsure(error: &registry::Error) -> Refusal {
+    Refusal(Problem::new(503, "Service Unavailable").detail(error.to_string()))
 }

@@ -21,6 +21,7 @@ use std::path::{Path as FilePath, PathBuf};
 use std::sync::LazyLock;
 
 use posthouse_base::config::{Path, Report};
+use posthouse_journal::config as journal;
 use posthouse_registry as registry;
 
 pub(crate) use finding::{Findings, Located};
@@ -43,6 +44,7 @@ pub(crate) struct Config {
     pub(crate) data: PathBuf,
     pub(crate) admin: Option<Admin>,
     pub(crate) registry: Option<registry::Config>,
+    pub(crate) journal: journal::Config,
     pub(crate) gateway: Option<posthouse_gateway::config::Config>,
 }
 
@@ -180,6 +182,7 @@ fn check_meaning(
         warn_open_registry(&registry.address, &root.key("registry"), report);
         registry::Config::check(registry, &root.key("registry"), report)
     });
+    let journal = journal::Config::check(&raw.journal, &root.key("journal"), report);
     let calls = ["listeners", "services", "routes", "gateway"].into_iter().any(is_named);
     let gateway = calls.then(|| posthouse_gateway::config::check(raw.gateway, base, report));
     if named.is_empty() {
@@ -196,7 +199,7 @@ fn check_meaning(
         None => None,
         Some(registry) => Some(registry?),
     };
-    Some(Config { data: base.join(raw.data), admin, registry, gateway })
+    Some(Config { data: base.join(raw.data), admin, registry, journal: journal?, gateway })
 }
 
 fn check_admin(raw: &raw::Admin, path: &Path, report: &mut Report) -> Option<Admin> {

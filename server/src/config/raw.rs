@@ -1,6 +1,7 @@
 //! The whole file as it is written. The doc comments here and in the pillars' own raw types are the
 //! reference that users read: `posthouse schema` and `docs/configuration.md` are made from them.
 
+use posthouse_journal::config as journal;
 use posthouse_registry as registry;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -11,14 +12,17 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[schemars(title = "Posthouse")]
 pub(crate) struct Raw {
-    /// The folder for what is kept: `addresses.json` with the addresses really listened on, and a
-    /// lock, so that no two of them use it. Made when it is missing. Takes effect at the next start.
+    /// The folder for what is kept: the journal, `addresses.json` with the addresses really listened
+    /// on, and a lock, so that no two of them use it. Made when it is missing. Takes effect at the next start.
     #[serde(default = "default_data")]
     pub(crate) data: String,
     /// The admin API, metrics and health of the house.
     pub(crate) admin: Option<Admin>,
     /// Where services register, and are found, over the Consul HTTP API.
     pub(crate) registry: Option<registry::Raw>,
+    /// What is kept, and how: the log in which everything lasting is written.
+    #[serde(default)]
+    pub(crate) journal: journal::Raw,
     /// What the gateway reads.
     #[serde(flatten)]
     pub(crate) gateway: posthouse_gateway::config::raw::Raw,

@@ -15,71 +15,15 @@ use super::ask::Ask;
 use super::body::Body;
 use super::input::{CheckInput, CheckUpdate, ServiceInput};
 use super::reply::{self, Answer, Fault};
-use super::wire;
+use super::{rights, wire};
+use crate::access::Kind;
 use crate::runner::cut;
 use crate::state::{
     Cause, CheckKind, CheckView, Command, InstanceView, NodeRef, Registration, ServiceName,
     State as Registry, Status, Topic,
 };
 
-/// The version of Consul whose interface this is like. Clients decide by it what they may send.
-const CONSUL_VERSION: &str = "1.20.0";
-
-/// The port that Consul's own servers meet on. Nothing listens there; clients want to see one.
-const MEMBER_PORT: u16 = 8301;
-
 const CONTENT_HASH: HeaderName = HeaderName::from_static("x-consul-contenthash");
-
-pub(crate) async fn about(State(app): State<App>, ask: Ask) -> Response {
-    let node = app.own_node();
-    let config = app.config();
-    let about = json!({
-        "Config": {
-            "Datacenter": config.datacenter,
-            "PrimaryDatacenter": config.datacenter,
-            "NodeName": config.node,
-            "NodeID": node.value.id,
-            "Server": true,
-            "Revision": concat!("posthouse-", env!("CARGO_PKG_VERSION")),
-            "Version": CONSUL_VERSION,
-        },
-        "Coord": Value::Null,
-        "Member": member(&app),
-        "Stats": {},
-        "Meta": node.value.meta,
-    });
-    reply::json(&ask, &about)
-}
-
-pub(crate) async fn members(State(app): State<App>, ask: Ask) -> Answer {
-    let member = member(&app);
-    let selection = ask.filter(&member)?;
-    let members: Vec<_> = [member].into_iter().filter(|member| selection.selects(member)).collect();
-    Ok(reply::json(&ask, &members))
-}
-
-fn member(app: &App) -> Value {
-    let config = app.config();
-    json!({
-        "Name": config.node,
-        "Addr": app.own_node().value.address,
-        "Port": MEMBER_PORT,
-        "Tags": {
-            "dc": config.datacenter,
-            "role": "consul",
-            "id": app.own_node().value.id,
-            "build": CONSUL_VERSION,
-            "port": "8300",
-        },
-        "Status": 1,
-        "ProtocolMin": 1,
-        "ProtocolMax": 5,
-        "ProtocolCur": 2,
-        "DelegateMin": 2,
-        "DelegateMax": 5,
-        "DelegateCur": 4,
-    })
-}
 
 pub(crate) async fn register(State(app): State<App>, ask: Ask, body: Body) -> Answer {
     let mut input: ServiceInput = body.json()?;
@@ -89,8 +33,10 @@ pub(crate) async fn register(State(app): State<App>, ask: Ask, body: Body) -> An
     }
     let instance = input.instance(name)?;
     let checks = input.checks(&instance, app.min_check_interval())?;
+    let node = app.own_name();
+    rights::to_register(&app, &ask, &node, &instance)?;
     app.command(Command::Register(Box::new(Registration {
-        node: NodeRef::Known(app.own_name()),
+        node: NodeRef::Known(node),
         instance,
         checks,
         replace_checks: ask.flag("replace-existing-checks"),
@@ -99,9 +45,10 @@ pub(crate) async fn register(State(app): State<App>, ask: Ask, body: Body) -> An
     Ok(reply::done())
 }
 
-pub(crate) async fn deregister(State(app): State<App>, Path(id): Path<String>, _: Ask) -> Answer {
-    let node = app.own_name();
-    app.command(Command::Deregister { node, id: id.into(), cause: Cause::Asked }).await?;
+pub(crate) async fn deregister(State(app): State<App>, Path(id): Path<String>, ask: Ask) -> Answer {
+    let (node, id) = (app.own_name(), id.into());
+    rights::to_write_instance(&app, &ask, &node, &id)?;
+    app.command(Command::Deregister { node, id, cause: Cause::Asked }).await?;
     Ok(reply::done())
 }
 
@@ -111,14 +58,17 @@ pub(crate) async fn maintain_service(
     ask: Ask,
 ) -> Answer {
     let reason = maintenance(&ask, "This service was taken out of service; no reason was given.")?;
-    let node = app.own_name();
-    app.command(Command::Maintain { node, instance: Some(id.into()), reason }).await?;
+    let (node, id) = (app.own_name(), id.into());
+    rights::to_write_instance(&app, &ask, &node, &id)?;
+    app.command(Command::Maintain { node, instance: Some(id), reason }).await?;
     Ok(reply::done())
 }
 
 pub(crate) async fn maintain_node(State(app): State<App>, ask: Ask) -> Answer {
     let reason = maintenance(&ask, "This node was taken out of service; no reason was given.")?;
-    app.command(Command::Maintain { node: app.own_name(), instance: None, reason }).await?;
+    let node = app.own_name();
+    ask.must_write(Kind::Node, node.as_str())?;
+    app.command(Command::Maintain { node, instance: None, reason }).await?;
     Ok(reply::done())
 }
 
@@ -138,13 +88,16 @@ fn maintenance(ask: &Ask, default: &str) -> Result<Option<String>, Fault> {
 pub(crate) async fn services(State(app): State<App>, ask: Ask) -> Answer {
     let datacenter = &app.config().datacenter;
     let sample = wire::sample();
-    let selection = ask.filter(wire::agent_service(&sample.instance.value, datacenter))?;
+    let mut sample = json!(wire::agent_service(&sample.instance.value, datacenter));
+    sample["TaggedAddresses"] = json!({});
+    let selection = ask.filter(&sample)?;
     let node = app.own_name();
     let topic = Topic::Node(node.clone());
     let (node, _) = app.read_topic(&topic, |state| state.node(&node)).await?;
     let instances = node.map(|node| node.instances).unwrap_or_default();
     let services: BTreeMap<_, _> = instances
         .iter()
+        .filter(|stored| ask.sees(Kind::Service, stored.value.service.as_str()))
         .map(|stored| (stored.value.id.as_str(), wire::agent_service(&stored.value, datacenter)))
         .filter(|(_, service)| selection.selects(service))
         .collect();
@@ -154,6 +107,7 @@ pub(crate) async fn services(State(app): State<App>, ask: Ask) -> Answer {
 /// One instance. `?hash=` waits until it is another than the one with that hash.
 pub(crate) async fn service(State(app): State<App>, Path(id): Path<String>, ask: Ask) -> Answer {
     let (view, mut hash) = hashed(&app, &id).await?;
+    ask.must_read(Kind::Service, view.instance.value.service.as_str())?;
     let known = ask.get("hash").filter(|hash| !hash.is_empty());
     let mut view = view;
     if let Some(known) = known
@@ -166,6 +120,7 @@ pub(crate) async fn service(State(app): State<App>, Path(id): Path<String>, ask:
         };
         ask.wait_until(&app, &topic, moved).await?;
         (view, hash) = hashed(&app, &id).await?;
+        ask.must_read(Kind::Service, view.instance.value.service.as_str())?;
     }
     let mut service = agent_service_value(&app, &view);
     service["ContentHash"] = Value::from(hash.as_str());
@@ -214,13 +169,17 @@ pub(crate) async fn checks(State(app): State<App>, ask: Ask) -> Answer {
     let checks: BTreeMap<_, _> = views
         .iter()
         .filter(own)
+        .filter(|view| match &view.instance {
+            Some(stored) => ask.sees(Kind::Service, stored.value.service.as_str()),
+            None => ask.sees(Kind::Node, view.node.value.name.as_str()),
+        })
         .map(|view| (view.check.value.definition.id.as_str(), wire::check(view)))
         .filter(|(_, check)| selection.selects(check))
         .collect();
     Ok(reply::json(&ask, &checks))
 }
 
-pub(crate) async fn register_check(State(app): State<App>, _: Ask, body: Body) -> Answer {
+pub(crate) async fn register_check(State(app): State<App>, ask: Ask, body: Body) -> Answer {
     let mut input: CheckInput = body.json()?;
     if input.name.is_empty() {
         return Err(Fault::bad("Missing check name"));
@@ -229,16 +188,20 @@ pub(crate) async fn register_check(State(app): State<App>, _: Ask, body: Body) -
     let instance = std::mem::take(&mut input.service_id);
     let instance = (!instance.is_empty()).then(|| instance.into());
     let check = input.check(id.into(), instance, app.min_check_interval())?;
-    app.command(Command::RegisterCheck { node: app.own_name(), check }).await?;
+    let node = app.own_name();
+    rights::to_register_check(&app, &ask, &node, &check)?;
+    app.command(Command::RegisterCheck { node, check }).await?;
     Ok(reply::done())
 }
 
 pub(crate) async fn deregister_check(
     State(app): State<App>,
     Path(id): Path<String>,
-    _: Ask,
+    ask: Ask,
 ) -> Answer {
-    app.command(Command::DeregisterCheck { node: app.own_name(), id: id.into() }).await?;
+    let (node, id) = (app.own_name(), id.into());
+    rights::to_write_check(&app, &ask, &node, &id)?;
+    app.command(Command::DeregisterCheck { node, id }).await?;
     Ok(reply::done())
 }
 
@@ -260,24 +223,25 @@ async fn report(
     ask: &Ask,
     status: Status,
 ) -> Answer {
-    heartbeat(&app, id, status, ask.get("note").unwrap_or_default().to_owned()).await
+    heartbeat(&app, ask, id, status, ask.get("note").unwrap_or_default().to_owned()).await
 }
 
 pub(crate) async fn update(
     State(app): State<App>,
     Path(id): Path<String>,
-    _: Ask,
+    ask: Ask,
     body: Body,
 ) -> Answer {
     let CheckUpdate { status, output } = body.json()?;
     let status = Status::parse(&status)
         .ok_or_else(|| Fault::bad(format!("Invalid check status: {status:?}")))?;
-    heartbeat(&app, id, status, output).await
+    heartbeat(&app, &ask, id, status, output).await
 }
 
-async fn heartbeat(app: &App, id: String, status: Status, output: String) -> Answer {
-    let (node, output) = (app.own_name(), cut(output, MAX_OUTPUT));
-    app.command(Command::Heartbeat { node, id: id.into(), status, output }).await?;
+async fn heartbeat(app: &App, ask: &Ask, id: String, status: Status, output: String) -> Answer {
+    let (node, id, output) = (app.own_name(), id.into(), cut(output, MAX_OUTPUT));
+    rights::to_write_check(app, ask, &node, &id)?;
+    app.command(Command::Heartbeat { node, id, status, output }).await?;
     Ok(reply::done())
 }
 
@@ -288,6 +252,7 @@ pub(crate) async fn health_by_id(
 ) -> Answer {
     let view = own_instance(&app, &id).await?;
     let view = view.ok_or_else(|| Fault::not_found(format!("ServiceId {id} not found")))?;
+    ask.must_read(Kind::Service, view.instance.value.service.as_str())?;
     let status = wire::aggregated_status(&view);
     Ok(health_answer(&ask, status, &wire::agent_health(&view, &app.config().datacenter)))
 }
@@ -298,6 +263,7 @@ pub(crate) async fn health_by_name(
     ask: Ask,
 ) -> Answer {
     let own = app.own_name();
+    ask.must_read(Kind::Service, &name)?;
     let service = ServiceName::from(name.as_str());
     let gather = |state: &Registry| state.instances(&service).collect::<Vec<_>>();
     let (mut views, _) = app.read_topic(&Topic::Service(service.clone()), gather).await?;

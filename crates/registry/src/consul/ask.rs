@@ -18,7 +18,7 @@ use super::filter::Filter;
 use super::reply::Fault;
 use crate::access::{Access, Grant, Kind};
 use crate::metrics::Waited;
-use crate::state::{CheckView, Index, InstanceView, Node, State as Registry, Topic};
+use crate::state::{CheckView, Index, InstanceView, Node, NodeName, State as Registry, Topic};
 
 /// How long a blocking read waits when it does not say.
 const DEFAULT_WAIT: Duration = Duration::from_secs(5 * 60);
@@ -117,12 +117,17 @@ impl Ask {
         may
     }
 
-    /// Whether the bearer may read a check: as he may what it is about.
+    /// Whether the bearer may read a check of the catalog: its node, and the service it is about.
     pub(crate) fn sees_check(&self, view: &CheckView) -> bool {
-        match &view.instance {
-            Some(stored) => self.sees(Kind::Service, stored.value.service.as_str()),
-            None => self.sees(Kind::Node, view.node.value.name.as_str()),
-        }
+        let service = view.instance.as_ref().map(|stored| stored.value.service.as_str());
+        self.sees(Kind::Node, view.node.value.name.as_str())
+            && service.is_none_or(|service| self.sees(Kind::Service, service))
+    }
+
+    /// Whether the bearer may read an instance of the catalog, and its node.
+    pub(crate) fn sees_instance(&self, view: &InstanceView) -> bool {
+        self.sees(Kind::Node, view.node.value.name.as_str())
+            && self.sees(Kind::Service, view.instance.value.service.as_str())
     }
 
     /// Whether something was left out.
@@ -195,13 +200,34 @@ impl Ask {
         })
     }
 
-    /// Whether an instance has all the tags, and its node all the metadata, that are asked for.
+    /// Whether an instance has all the tags, and its node all the metadata, that are asked for, and
+    /// the bearer may read both. Nothing is of a peer: there are none.
     pub(crate) fn wants(&self, view: &InstanceView) -> bool {
+        if self.get("peer").is_some_and(|peer| !peer.is_empty()) {
+            return false;
+        }
         let tags = &view.instance.value.tags;
         // Tags are compared without regard to case, as Consul does.
         let mut wanted = self.all("tag").filter(|tag| !tag.is_empty());
         wanted.all(|wanted| tags.iter().any(|tag| tag.eq_ignore_ascii_case(wanted)))
             && self.wants_node(&view.node.value)
+            && self.sees_instance(view)
+    }
+
+    /// Puts what is on the node that `near` names first. Nothing is known of how far nodes are from
+    /// each other; but from itself a node is not far.
+    pub(crate) fn put_near_first<T>(
+        &self,
+        app: &App,
+        list: &mut [T],
+        node_of: impl Fn(&T) -> &NodeName,
+    ) {
+        let near = match self.get("near") {
+            None | Some("" | "_ip") => return,
+            Some("_agent") => app.own_name(),
+            Some(name) => NodeName::from(name),
+        };
+        list.sort_by_key(|item| *node_of(item) != near);
     }
 
     /// The request's filter, for elements that look like `sample`.
@@ -249,7 +275,7 @@ impl Ask {
         moved: impl Fn(&Registry) -> bool,
     ) -> Result<(), Fault> {
         let metrics = &app.shared().metrics;
-        let moved = || moved(&app.state());
+        let moved = || app.peek(&moved);
         if moved() {
             metrics.waited(Waited::Behind);
             return Ok(());

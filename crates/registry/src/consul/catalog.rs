@@ -12,7 +12,8 @@ use super::ask::Ask;
 use super::body::Body;
 use super::input::{CatalogDeregistration, CatalogRegistration};
 use super::reply::{self, Answer, Fault};
-use super::wire;
+use super::{rights, wire};
+use crate::access::Kind;
 use crate::error::Error;
 use crate::state::{
     Cause, Command, InstanceView, Node, NodeName, NodeRef, Refusal, Registration, ServiceName,
@@ -29,13 +30,16 @@ pub(crate) async fn services(State(app): State<App>, ask: Ask) -> Answer {
     ask.wait(&app, &Topic::Services).await?;
     let wanted = |view: &InstanceView| {
         ask.wants_node(&view.node.value)
+            && ask.sees_instance(view)
             && selection.selects(&wire::catalog_service(view, datacenter))
     };
     let gather = |state: &Registry| {
         let mut services: BTreeMap<_, BTreeSet<String>> = BTreeMap::new();
         for name in state.services() {
             for view in state.instances_bare(name).filter(wanted) {
-                let tags = services.entry(name.to_shared()).or_default();
+                // Instances of one service may write its name with different case.
+                let name = view.instance.value.service.to_shared();
+                let tags = services.entry(name).or_default();
                 tags.extend(view.instance.value.tags.iter().cloned());
             }
         }
@@ -52,7 +56,8 @@ pub(crate) async fn service(State(app): State<App>, Path(name): Path<String>, as
     let topic = Topic::Service(name.clone());
     ask.wait(&app, &topic).await?;
     let gather = |state: &Registry| state.instances_bare(&name).collect::<Vec<_>>();
-    let (views, index) = app.read_topic(&topic, gather).await?;
+    let (mut views, index) = app.read_topic(&topic, gather).await?;
+    ask.put_near_first(&app, &mut views, |view| &view.node.value.name);
     let list: Vec<_> = views
         .iter()
         .filter(|view| ask.wants(view))
@@ -62,15 +67,23 @@ pub(crate) async fn service(State(app): State<App>, Path(name): Path<String>, as
     Ok(reply::indexed(&ask, index, &list))
 }
 
+/// The instances of a service that are in the service mesh, of which there is none.
+pub(crate) async fn mesh(State(app): State<App>, Path(name): Path<String>, ask: Ask) -> Answer {
+    ask.filter(wire::catalog_service(&wire::sample(), &app.config().datacenter))?;
+    super::health::none_of(&app, &ask, name).await
+}
+
 pub(crate) async fn nodes(State(app): State<App>, ask: Ask) -> Answer {
     let datacenter = &app.config().datacenter;
     let selection = ask.filter(wire::node(&wire::sample().node, datacenter))?;
     ask.wait(&app, &Topic::Nodes).await?;
     let gather = |state: &Registry| state.nodes().cloned().collect::<Vec<_>>();
-    let (nodes, index) = app.read_topic(&Topic::Nodes, gather).await?;
+    let (mut nodes, index) = app.read_topic(&Topic::Nodes, gather).await?;
+    ask.put_near_first(&app, &mut nodes, |node| &node.value.name);
     let list: Vec<_> = nodes
         .iter()
         .filter(|node| ask.wants_node(&node.value))
+        .filter(|node| ask.sees(Kind::Node, node.value.name.as_str()))
         .map(|node| wire::node(node, datacenter))
         .filter(|node| selection.selects(node))
         .collect();
@@ -118,8 +131,11 @@ async fn node_with<S: Serialize>(
     let topic = Topic::Node(name.clone());
     ask.wait(app, &topic).await?;
     let (view, index) = app.read_topic(&topic, |state| state.node(&name)).await?;
+    let view = view.filter(|_| ask.sees(Kind::Node, name.as_str()));
     let answer = view.as_ref().map(|view| {
         let services = view.instances.iter();
+        let services =
+            services.filter(|stored| ask.sees(Kind::Service, stored.value.service.as_str()));
         let services = services.map(|stored| (stored.value.id.as_str(), wire::service(stored)));
         let services = services.filter(|(_, service)| selection.selects(service));
         let services = services.filter_map(|(id, service)| {
@@ -144,7 +160,7 @@ pub(crate) async fn register(State(app): State<App>, ask: Ask, body: Body) -> An
         (input.service.take(), input.check.take(), input.checks.split_off(0));
     let checks = one.into_iter().chain(many).map(super::input::CatalogCheck::check);
     let mut checks = checks.collect::<Result<Vec<_>, _>>()?;
-    let known = app.state().node(&name).is_some();
+    let known = app.peek(|state| state.node(&name).is_some());
     let node = if input.skip_node_update && known {
         NodeRef::Known(name.clone())
     } else {
@@ -156,12 +172,17 @@ pub(crate) async fn register(State(app): State<App>, ask: Ask, body: Body) -> An
             meta: input.node_meta,
         })
     };
+    rights::to_set_node(&app, &ask, &node)?;
+    for check in &checks {
+        rights::to_register_check(&app, &ask, &name, check)?;
+    }
     if let Some(mut service) = service {
-        let name = std::mem::take(&mut service.service);
-        if name.is_empty() {
+        let service_name = std::mem::take(&mut service.service);
+        if service_name.is_empty() {
             return Err(Fault::bad("Must provide service name with ID"));
         }
-        let instance = service.instance(name)?;
+        let instance = service.instance(service_name)?;
+        rights::to_register(&app, &ask, &name, &instance)?;
         let (own, other) = checks
             .into_iter()
             .partition(|check| check.definition.instance.as_ref() == Some(&instance.id));
@@ -185,10 +206,15 @@ pub(crate) async fn deregister(State(app): State<App>, ask: Ask, body: Body) -> 
     }
     let node = NodeName::from(input.node);
     let command = if !input.service_id.is_empty() {
-        Command::Deregister { node, id: input.service_id.into(), cause: Cause::Asked }
+        let id = input.service_id.into();
+        rights::to_write_instance(&app, &ask, &node, &id)?;
+        Command::Deregister { node, id, cause: Cause::Asked }
     } else if !input.check_id.is_empty() {
-        Command::DeregisterCheck { node, id: input.check_id.into() }
+        let id = input.check_id.into();
+        rights::to_write_check(&app, &ask, &node, &id)?;
+        Command::DeregisterCheck { node, id }
     } else {
+        ask.must_write(Kind::Node, node.as_str())?;
         Command::RemoveNode(node)
     };
     match app.command(command).await {

@@ -89,12 +89,11 @@ pub(crate) async fn list(State(app): State<App>, ask: Ask) -> Answer {
         ask.wait_until(&app, &Topic::UserEvents, |state| newest(state) != known).await?;
     }
     // Not read as what is durable: events are not.
-    let (events, index) = {
-        let state = app.state();
+    let (events, index) = app.peek(|state| {
         let events = state.user_events().iter().filter(|(_, event)| named(event));
         let events = events.map(|(number, event)| (*number, Arc::clone(event)));
-        (events.collect::<Vec<_>>(), newest(&state))
-    };
+        (events.collect::<Vec<_>>(), newest(state))
+    });
     let events = events.iter().filter(|(_, event)| ask.sees(Kind::Event, &event.name));
     let events: Vec<_> = events.map(|(number, event)| shown(event, *number)).collect();
     Ok(reply::indexed(&ask, index, &events))

@@ -15,7 +15,8 @@ pub(crate) async fn service(State(app): State<App>, Path(name): Path<String>, as
     let topic = Topic::Service(name.clone());
     ask.wait(&app, &topic).await?;
     let gather = |state: &Registry| state.instances(&name).collect::<Vec<_>>();
-    let (views, index) = app.read_topic(&topic, gather).await?;
+    let (mut views, index) = app.read_topic(&topic, gather).await?;
+    ask.put_near_first(&app, &mut views, |view| &view.node.value.name);
     let only_passing = ask.flag("passing");
     let list: Vec<_> = views
         .iter()
@@ -25,6 +26,20 @@ pub(crate) async fn service(State(app): State<App>, Path(name): Path<String>, as
         .filter(|health| selection.selects(health))
         .collect();
     Ok(reply::indexed(&ask, index, &list))
+}
+
+/// The instances of a service that are in the service mesh, of which there is none.
+pub(crate) async fn mesh(State(app): State<App>, Path(name): Path<String>, ask: Ask) -> Answer {
+    ask.filter(wire::health(&wire::sample(), &app.config().datacenter))?;
+    none_of(&app, &ask, name).await
+}
+
+/// No instances of a service, as long as it is as it is.
+pub(crate) async fn none_of(app: &App, ask: &Ask, name: String) -> Answer {
+    let topic = Topic::Service(ServiceName::from(name));
+    ask.wait(app, &topic).await?;
+    let ((), index) = app.read_topic(&topic, |_| ()).await?;
+    Ok(reply::indexed(ask, index, &[(); 0]))
 }
 
 pub(crate) async fn state(State(app): State<App>, Path(word): Path<String>, ask: Ask) -> Answer {
@@ -53,10 +68,11 @@ async fn list(
 ) -> Answer {
     let selection = ask.filter(wire::check(&wire::sample_check()))?;
     ask.wait(app, topic).await?;
-    let (views, index) = app.read_topic(topic, read).await?;
+    let (mut views, index) = app.read_topic(topic, read).await?;
+    ask.put_near_first(app, &mut views, |view| &view.node.value.name);
     let list: Vec<_> = views
         .iter()
-        .filter(|view| ask.wants_node(&view.node.value))
+        .filter(|view| ask.wants_node(&view.node.value) && ask.sees_check(view))
         .map(wire::check)
         .filter(|check| selection.selects(check))
         .collect();

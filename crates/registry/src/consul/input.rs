@@ -45,8 +45,17 @@ pub(crate) struct ServiceInput {
     enable_tag_override: bool,
     check: Option<CheckInput>,
     checks: Vec<CheckInput>,
+    connect: ConnectInput,
     /// For transactions.
     pub(crate) modify_index: u64,
+}
+
+/// Known only to be refused: who asks to be in a service mesh must not believe to be.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct ConnectInput {
+    native: bool,
+    sidecar_service: Option<serde::de::IgnoredAny>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -120,6 +129,9 @@ impl ServiceInput {
         if !self.kind.is_empty() {
             let text = format!("services of kind {:?} (service mesh) are not supported", self.kind);
             return Err(Fault::bad(text));
+        }
+        if self.connect.native || self.connect.sidecar_service.is_some() {
+            return Err(Fault::bad("Invalid Connect: a service mesh is not supported"));
         }
         let id = Some(std::mem::take(&mut self.id)).filter(|id| !id.is_empty());
         let id = id.unwrap_or_else(|| name.clone());

@@ -1,11 +1,12 @@
 //! Consul's HTTP API: its paths, its JSON, its manners.
 //!
-//! In reading order: the router here, then `agent`, `catalog`, `health`, `kv`, `session`, `txn` and
+//! In reading order: the router here, then `about`, `agent`, `catalog`, `health`, `kv`, `session`, `txn` and
 //! `event` (the requests), `ask`
 //! (parameters and blocking reads), `input` and `wire` (JSON in and out), `filter`, and `server`
 //! (connections). Behaviour and shapes are Consul's as its clients know them; a deviation is said
 //! where it is made.
 
+mod about;
 mod agent;
 mod ask;
 mod body;
@@ -18,6 +19,7 @@ mod input;
 mod kv;
 mod loose;
 mod reply;
+mod rights;
 mod server;
 mod session;
 mod txn;
@@ -28,13 +30,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
-use axum::response::Response;
 use axum::routing::{any, get, put};
 use http::StatusCode;
 use tokio::sync::watch;
 
-use self::ask::Ask;
 use self::body::{not_served, wrong_method};
 use self::reply::Fault;
 use crate::config::Config;
@@ -69,8 +68,9 @@ impl App {
         self.handle.shared()
     }
 
-    fn state(&self) -> std::sync::RwLockReadGuard<'_, state::State> {
-        self.handle.state()
+    /// What `look` finds in the state as it is, which may yet be lost: not to be told to anybody.
+    fn peek<T>(&self, look: impl FnOnce(&state::State) -> T) -> T {
+        self.handle.peek(look)
     }
 
     async fn command(&self, command: Command) -> Result<Reply, Error> {
@@ -96,11 +96,11 @@ impl App {
     }
 
     fn own_name(&self) -> NodeName {
-        self.state().own_node().clone()
+        self.peek(|state| state.own_node().clone())
     }
 
     fn own_node(&self) -> Arc<Stored<Node>> {
-        Arc::clone(self.state().own())
+        self.peek(|state| Arc::clone(state.own()))
     }
 
     fn min_check_interval(&self) -> Duration {
@@ -129,8 +129,12 @@ pub(crate) fn router(app: App) -> Router {
 
 fn agent_routes() -> Router<App> {
     Router::new()
-        .route("/v1/agent/self", get(agent::about))
-        .route("/v1/agent/members", get(agent::members))
+        .route("/v1/agent/self", get(about::agent))
+        .route("/v1/agent/members", get(about::members))
+        .route("/v1/agent/version", get(about::version))
+        .route("/v1/agent/metrics", get(about::metrics))
+        .route("/v1/agent/monitor", get(about::monitor))
+        .route("/v1/agent/token/{kind}", put(about::token))
         .route("/v1/agent/maintenance", put(agent::maintain_node))
         .route("/v1/agent/services", get(agent::services))
         .route("/v1/agent/service/register", put(agent::register))
@@ -162,8 +166,15 @@ fn catalog_routes() -> Router<App> {
         .route("/v1/health/state/{word}", get(health::state))
         .route("/v1/health/node/{*name}", get(health::node))
         .route("/v1/health/checks/{*name}", get(health::checks))
-        .route("/v1/status/leader", get(leader))
-        .route("/v1/status/peers", get(peers))
+        .route("/v1/health/connect/{*name}", get(health::mesh))
+        .route("/v1/health/ingress/{*name}", get(health::mesh))
+        .route("/v1/catalog/connect/{*name}", get(catalog::mesh))
+        .route("/v1/status/leader", get(about::leader))
+        .route("/v1/status/peers", get(about::peers))
+        .route("/v1/coordinate/nodes", get(about::no_coordinates))
+        .route("/v1/coordinate/datacenters", get(about::no_coordinates))
+        .route("/v1/coordinate/node/{name}", get(about::no_coordinate))
+        .route("/", get(about::root))
 }
 
 fn store_routes() -> Router<App> {
@@ -191,13 +202,30 @@ fn store_routes() -> Router<App> {
 /// What is known and not served, so that a client is told so and not that its path is wrong.
 fn refused_routes() -> Router<App> {
     const NEVER: &str = "Posthouse does not serve this part of Consul's API";
+    const ALONE: &str = "Posthouse does not serve this: its registry is one process and nobody's \
+                         member, started and configured with the house";
+    const HOST: &str = "Posthouse does not serve figures of the machine that it runs on";
     let mut router = Router::new();
     for (group, text) in [
+        ("agent/join", ALONE),
+        ("agent/leave", ALONE),
+        ("agent/force-leave", ALONE),
+        ("agent/reload", ALONE),
+        ("agent/host", HOST),
+        ("agent/connect", NEVER),
+        ("catalog/gateway-services", NEVER),
+        ("coordinate/update", NEVER),
+        ("internal", NEVER),
+        ("snapshot", NEVER),
+        ("discovery-chain", NEVER),
+        ("exported-services", NEVER),
+        ("imported-services", NEVER),
         ("connect", NEVER),
         ("config", NEVER),
         ("acl", NEVER),
         ("operator", NEVER),
         ("peering", NEVER),
+        ("peerings", NEVER),
         ("query", NEVER),
     ] {
         let refuse = move || std::future::ready(not_served(text));
@@ -207,14 +235,6 @@ fn refused_routes() -> Router<App> {
             .route(&format!("/v1/{group}/{{*rest}}"), any(refuse));
     }
     router
-}
-
-async fn leader(State(app): State<App>, ask: Ask) -> Response {
-    reply::json(&ask, &app.address.to_string())
-}
-
-async fn peers(State(app): State<App>, ask: Ask) -> Response {
-    reply::json(&ask, &[app.address.to_string()])
 }
 
 async fn unknown() -> Fault {

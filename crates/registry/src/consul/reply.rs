@@ -81,7 +81,12 @@ impl From<Error> for Fault {
                 Refusal::Txn(_) => StatusCode::CONFLICT,
             },
             Error::TooManyWatchers(_) => StatusCode::TOO_MANY_REQUESTS,
-            Error::AddressInUse(_) | Error::Listen { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            Error::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            // As when Consul's servers have no leader: clients try again.
+            Error::Unconfirmed(_)
+            | Error::AddressInUse(_)
+            | Error::Listen { .. }
+            | Error::Recover(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Error::Stopped => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self::new(status, error.to_string())
@@ -110,7 +115,13 @@ pub(crate) fn json(ask: &Ask, value: &impl Serialize) -> Response {
         serde_json::to_writer(&mut body, value)
     };
     match written {
-        Ok(()) => ([(CONTENT_TYPE, JSON)], Body::from(body)).into_response(),
+        Ok(()) => {
+            let mut response = ([(CONTENT_TYPE, JSON)], Body::from(body)).into_response();
+            if ask.is_filtered() {
+                response.headers_mut().insert(X_FILTERED, HeaderValue::from_static("true"));
+            }
+            response
+        }
         Err(error) => Fault::internal(error.to_string()).into_response(),
     }
 }

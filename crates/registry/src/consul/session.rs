@@ -177,7 +177,7 @@ pub(crate) async fn renew(State(app): State<App>, Path(id): Path<String>, ask: A
 
 /// Whether a session, if it is there, may be changed.
 fn may_write(app: &App, ask: &Ask, id: &SessionId) -> Result<(), Fault> {
-    let node = app.state().session(id).map(|session| session.value.node.clone());
+    let node = app.peek(|state| state.session(id).map(|session| session.value.node.clone()));
     node.map_or(Ok(()), |node| ask.must_write(Kind::Session, node.as_str()))
 }
 

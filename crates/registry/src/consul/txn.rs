@@ -16,12 +16,12 @@ use super::body::Value;
 use super::input::{CatalogCheck, ServiceInput};
 use super::kv::{EntryJson, check_length};
 use super::reply::{self, Answer, Fault};
-use super::wire;
+use super::{rights, wire};
 use crate::access::Kind;
 use crate::error::Error;
 use crate::state::kv::{Version, When, Write};
 use crate::state::txn::{Failure, Found, MAX_OPS, Op, Verb};
-use crate::state::{self, Command, Key, Node, NodeName, Reply, SessionId};
+use crate::state::{self, Command, Key, Node, Reply, SessionId};
 
 /// One operation: the first of the four that is there.
 #[derive(Debug, Default, Deserialize)]
@@ -259,26 +259,15 @@ fn may(app: &App, ask: &Ask, op: &Op) -> Result<(), Fault> {
             ask.must_write(Kind::Key, key.as_str())
         }
         Op::Node(_, node) => ask.must_write(Kind::Node, node.name.as_str()),
-        Op::Service(_, node, instance) => {
-            let known = service_of(app, node, &instance.id);
-            if !instance.service.as_str().is_empty() {
-                ask.must_write(Kind::Service, instance.service.as_str())?;
-            }
-            known.map_or(Ok(()), |known| ask.must_write(Kind::Service, &known))
+        Op::Service(Verb::Set | Verb::Cas(_), node, instance) => {
+            rights::to_register(app, ask, node, instance)
         }
-        Op::Check(_, node, check) => {
-            let instance = check.definition.instance.as_ref();
-            match instance.and_then(|instance| service_of(app, node, instance)) {
-                Some(service) => ask.must_write(Kind::Service, &service),
-                None => ask.must_write(Kind::Node, node.as_str()),
-            }
+        Op::Service(_, node, instance) => rights::to_write_instance(app, ask, node, &instance.id),
+        Op::Check(Verb::Set | Verb::Cas(_), node, check) => {
+            rights::to_register_check(app, ask, node, check)
         }
+        Op::Check(_, node, check) => rights::to_write_check(app, ask, node, &check.definition.id),
     }
-}
-
-fn service_of(app: &App, node: &NodeName, id: &state::InstanceId) -> Option<String> {
-    let view = app.state().instance(node, id)?;
-    Some(view.instance.value.service.to_string())
 }
 
 fn sees(ask: &Ask, found: &Found) -> bool {

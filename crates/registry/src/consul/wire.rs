@@ -1,5 +1,6 @@
 //! The JSON that is sent, in Consul's shapes, and the conversion into it. Every field is always
-//! there: clients index into these objects, and filters are checked against them.
+//! there, but where said otherwise: clients index into these objects, and filters are checked
+//! against them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -66,7 +67,7 @@ pub(crate) struct ServiceJson<'a> {
     modify_index: u64,
 }
 
-/// An instance, as its agent shows it.
+/// An instance, as its agent shows it: without tagged addresses when there are none.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct AgentServiceJson<'a> {
@@ -77,6 +78,7 @@ pub(crate) struct AgentServiceJson<'a> {
     meta: &'a BTreeMap<String, String>,
     port: u16,
     address: &'a str,
+    #[serde(skip_serializing_if = "Map::is_empty")]
     tagged_addresses: Map<'a, AddressJson<'a>>,
     weights: WeightsJson,
     enable_tag_override: bool,

@@ -60,7 +60,7 @@ impl Zone {
             Ok(query) => query,
             Err(answered) => return Some(answered.bytes),
         };
-        let reply = self.look_up(state, &query.question, rng);
+        let (reply, _) = self.look_up(state, &query.question, rng);
         Some(self.write(&query, &reply, transport).bytes)
     }
 

@@ -1,7 +1,8 @@
 //! Sockets: UDP and TCP on the same port, within limits.
 //!
 //! Over UDP there are as many queries under way as there are tasks that read; what comes faster waits
-//! in the socket, where the system drops what is too much. Over TCP there is one at a time on each
+//! in the socket, where the system drops what is too much. An answer by something that is not durable
+//! yet is put aside until it is; so many of them, then the socket waits. Over TCP there is one at a time on each
 //! of a limited number of connections, so that an asker who does not read its answers waits for
 //! itself.
 
@@ -14,15 +15,20 @@ use fastrand::Rng;
 use posthouse_base::task::Tasks;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::Semaphore;
 
-use super::message::{self, Answered, MAX_QUERY, Transport};
+use super::message::{self, Answered, Asking, MAX_QUERY, Transport};
 use super::metrics::Connected;
-use super::zone::Zone;
+use super::zone::{Reply, Zone};
 use crate::error::Error;
 use crate::service::Handle;
+use crate::state::{Index, State};
 
 /// Tasks that answer over UDP, and so how many queries are under way at the same time.
 const UDP_TASKS: usize = 2;
+
+/// UDP queries that wait for something to become durable.
+const MAX_WAITING: usize = 1024;
 
 /// How often a free port is looked for that is free for UDP as well as for TCP.
 const ATTEMPTS: usize = 16;
@@ -69,7 +75,8 @@ impl Sockets {
         let server = Arc::new(Server { zone, names });
         let udp = Arc::new(self.udp);
         for _ in 0..UDP_TASKS {
-            tasks.spawn("dns over udp", Arc::clone(&server).packets(Arc::clone(&udp)));
+            let packets = Arc::clone(&server).packets(Arc::clone(&udp), tasks.clone());
+            tasks.spawn("dns over udp", packets);
         }
         tasks.spawn("dns over tcp", server.connections(self.tcp, tasks.clone()));
     }
@@ -89,8 +96,9 @@ struct Server {
 }
 
 impl Server {
-    async fn packets(self: Arc<Self>, socket: Arc<UdpSocket>) {
+    async fn packets(self: Arc<Self>, socket: Arc<UdpSocket>, tasks: Tasks) {
         let mut rng = Rng::new();
+        let waiting = Arc::new(Semaphore::new(MAX_WAITING));
         // One byte more than may be, to see that there was more.
         let mut buffer = vec![0; MAX_QUERY + 1];
         loop {
@@ -103,11 +111,44 @@ impl Server {
                     continue;
                 }
             };
-            if let Some(answer) = self.answer(&buffer[..length], Transport::Udp, &mut rng)
-                && let Err(error) = socket.send_to(&answer, asker).await
-            {
-                tracing::debug!("an answer to {asker} cannot be sent: {error}");
-            }
+            let (began, seed) = (Instant::now(), rng.u64(..));
+            let answered = match message::read(&buffer[..length]) {
+                None => continue,
+                Some(Err(answered)) => answered,
+                Some(Ok(asking)) => {
+                    let shared = self.names.shared();
+                    match shared.try_read(|state| self.look_up(state, &asking, seed)) {
+                        Some(reply) => self.zone.write(&asking, &reply, Transport::Udp),
+                        None => {
+                            // The semaphore is never closed.
+                            let Ok(place) = Arc::clone(&waiting).acquire_owned().await else {
+                                return;
+                            };
+                            let (server, socket) = (Arc::clone(&self), Arc::clone(&socket));
+                            tasks.spawn("dns query", async move {
+                                let answered = server.ask(&asking, Transport::Udp, seed).await;
+                                server.send(&socket, asker, answered, began).await;
+                                drop(place);
+                            });
+                            continue;
+                        }
+                    }
+                }
+            };
+            self.send(&socket, asker, answered, began).await;
+        }
+    }
+
+    async fn send(
+        &self,
+        socket: &UdpSocket,
+        asker: SocketAddr,
+        answered: Answered,
+        began: Instant,
+    ) {
+        self.names.metrics().dns.answered(&answered, Transport::Udp, began.elapsed());
+        if let Err(error) = socket.send_to(&answered.bytes, asker).await {
+            tracing::debug!("an answer to {asker} cannot be sent: {error}");
         }
     }
 
@@ -148,7 +189,14 @@ impl Server {
         loop {
             let read = tokio::time::timeout(patience, read_message(&mut stream)).await??;
             let Some(query) = read else { return Ok(()) };
-            let Some(answer) = self.answer(&query, Transport::Tcp, &mut rng) else { return Ok(()) };
+            let began = Instant::now();
+            let answered = match message::read(&query) {
+                None => return Ok(()),
+                Some(Ok(asking)) => self.ask(&asking, Transport::Tcp, rng.u64(..)).await,
+                Some(Err(answered)) => answered,
+            };
+            self.names.metrics().dns.answered(&answered, Transport::Tcp, began.elapsed());
+            let answer = answered.bytes;
             let length = u16::try_from(answer.len()).map_err(io::Error::other)?;
             // In one piece: some askers read the length and the answer from the same packet.
             let framed = [&length.to_be_bytes()[..], &answer].concat();
@@ -156,18 +204,15 @@ impl Server {
         }
     }
 
-    fn answer(&self, query: &[u8], transport: Transport, rng: &mut Rng) -> Option<Vec<u8>> {
-        let began = Instant::now();
-        let answered = match message::read(query)? {
-            Ok(asking) => {
-                let reply = self.zone.look_up(&self.names.state(), &asking.question, rng);
-                self.zone.write(&asking, &reply, transport)
-            }
-            Err(answered) => answered,
-        };
-        self.names.metrics().dns.answered(&answered, transport, began.elapsed());
-        let Answered { bytes, .. } = answered;
-        Some(bytes)
+    /// Answers by what is durable, once it is.
+    async fn ask(&self, asking: &Asking, transport: Transport, seed: u64) -> Answered {
+        let read = self.names.read(|state| self.look_up(state, asking, seed)).await;
+        let reply = read.map_or_else(|_not_now| Reply::failed(), |(reply, _)| reply);
+        self.zone.write(asking, &reply, transport)
+    }
+
+    fn look_up(&self, state: &State, asking: &Asking, seed: u64) -> (Reply, Index) {
+        self.zone.look_up(state, &asking.question, &mut Rng::with_seed(seed))
     }
 }
 

@@ -80,23 +80,29 @@ impl Zone {
         }
     }
 
-    /// Answers a question from the state.
-    pub(super) fn look_up(&self, state: &State, query: &Query, rng: &mut Rng) -> Reply {
+    /// Answers a question from the state. Returns the index that the answer goes by, too.
+    pub(super) fn look_up(&self, state: &State, query: &Query, rng: &mut Rng) -> (Reply, Index) {
+        // What is not looked up is always so.
+        let index = Index::new(0);
         if !matches!(query.query_class, DNSClass::IN | DNSClass::ANY)
             || matches!(query.query_type, RecordType::AXFR | RecordType::IXFR)
         {
-            return Reply::refused();
+            return (Reply::refused(), index);
         }
         let asked = self.ours.read(&query.name);
         if asked == Asked::Elsewhere {
-            return Reply::refused();
+            return (Reply::refused(), index);
         }
-        let mut found = Found { zone: self, state, kind: query.query_type, answers: Vec::new() };
+        let (kind, answers) = (query.query_type, Vec::new());
+        let mut found = Found { zone: self, state, kind, answers, index };
         let exists = found.find(&query.name, &asked, rng, MAX_ALIASES);
-        let answers = found.answers;
+        if found.answers.is_empty() {
+            found.goes_by(&Topic::Services);
+        }
+        let Found { answers, index, .. } = found;
         let code = if exists { ResponseCode::NoError } else { ResponseCode::NXDomain };
         let authority = answers.is_empty().then(|| self.soa(state));
-        Reply { code, answers, authority }
+        (Reply { code, answers, authority }, index)
     }
 
     fn soa(&self, state: &State) -> Record {
@@ -105,7 +111,8 @@ impl Zone {
         });
         // Whoever caches a denial does not see a service come; so nobody may.
         let forget_at_once = 0;
-        let serial = u32::try_from(state.index().get() & u64::from(u32::MAX)).unwrap_or_default();
+        let serial = state.index_of(&Topic::Services).get() & u64::from(u32::MAX);
+        let serial = u32::try_from(serial).unwrap_or_default();
         let soa = SOA::new(server, mailbox, serial, REFRESH, RETRY, EXPIRE, forget_at_once);
         Record::from_rdata(self.domain.clone(), forget_at_once, RData::SOA(soa))
     }
@@ -158,6 +165,11 @@ impl Reply {
     fn refused() -> Self {
         Self { code: ResponseCode::Refused, answers: Vec::new(), authority: None }
     }
+
+    /// The registry cannot say now.
+    pub(super) fn failed() -> Self {
+        Self { code: ResponseCode::ServFail, answers: Vec::new(), authority: None }
+    }
 }
 
 /// What is being put together for one question.
@@ -166,6 +178,7 @@ struct Found<'a> {
     state: &'a State,
     kind: RecordType,
     answers: Vec<Answer>,
+    index: Index,
 }
 
 impl Found<'_> {
@@ -188,6 +201,11 @@ impl Found<'_> {
         true
     }
 
+    /// Notes that the answer is of this.
+    fn goes_by(&mut self, topic: &Topic) {
+        self.index = self.index.max(self.state.index_of(topic));
+    }
+
     fn wants(&self, kind: RecordType) -> bool {
         self.kind == kind || self.kind == RecordType::ANY
     }
@@ -199,6 +217,7 @@ impl Found<'_> {
 
     fn apex(&mut self, name: &Name) {
         if self.wants(RecordType::SOA) {
+            self.goes_by(&Topic::Services);
             self.answers.push(Answer { record: self.zone.soa(self.state), along: None });
         }
         if self.wants(RecordType::NS) {
@@ -222,7 +241,11 @@ impl Found<'_> {
             let mut nodes = self.state.nodes();
             nodes.find(|node| node.value.name.as_str().eq_ignore_ascii_case(asked)).cloned()
         });
-        let Some(node) = known else { return false };
+        let Some(node) = known else {
+            self.goes_by(&Topic::Nodes);
+            return false;
+        };
+        self.goes_by(&Topic::Node(node.value.name.clone()));
         if self.wants(RecordType::TXT) {
             texts(&node.value.meta).for_each(|text| self.add(name, RData::TXT(text), None));
         }
@@ -241,7 +264,11 @@ impl Found<'_> {
         rng: &mut Rng,
         aliases: usize,
     ) -> bool {
-        let Some(service) = self.zone.spelling(self.state, service) else { return false };
+        let Some(service) = self.zone.spelling(self.state, service) else {
+            self.goes_by(&Topic::Services);
+            return false;
+        };
+        self.goes_by(&Topic::Service(service.clone()));
         let all = self.state.instances(&service);
         let mut views: Vec<InstanceView> =
             all.filter(|view| view.status() != Status::Critical && has_tag(view, tag)).collect();

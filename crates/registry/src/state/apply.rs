@@ -170,7 +170,7 @@ impl State {
             service.or_insert_with(|| ServiceEntry { index, instances: Default::default() });
         service.instances.insert((name.clone(), instance.id.clone()));
         self.tombstones.remove(&instance.service);
-        step.touched.extend([Topic::Service(instance.service.clone()), Topic::Node(name.clone())]);
+        step.touched.extend([self.topic_of(&instance.service), Topic::Node(name.clone())]);
     }
 
     fn instance_removed(&mut self, name: &NodeName, id: &InstanceId, step: &mut Step) {
@@ -188,7 +188,7 @@ impl State {
         id: &InstanceId,
         step: &mut Step,
     ) {
-        step.touched.insert(Topic::Service(service.clone()));
+        step.touched.insert(self.topic_of(service));
         let Some(entry) = self.services.get_mut(service) else { return };
         entry.instances.remove(&(node.clone(), id.clone()));
         if entry.instances.is_empty() {
@@ -307,16 +307,20 @@ impl State {
         let Some(instance) = instance else { return self.touch_node(node, step) };
         step.touched.insert(Topic::Node(node.clone()));
         let entry = self.nodes.get(node).and_then(|node| node.instances.get(instance));
-        step.touched
-            .extend(entry.map(|entry| Topic::Service(entry.instance.value.service.clone())));
+        step.touched.extend(entry.map(|entry| self.topic_of(&entry.instance.value.service)));
     }
 
     /// A node's address and its checks are a part of every service on it.
     fn touch_node(&self, name: &NodeName, step: &mut Step) {
         step.touched.insert(Topic::Node(name.clone()));
         let instances = self.nodes.get(name).into_iter().flat_map(|node| node.instances.values());
-        step.touched
-            .extend(instances.map(|entry| Topic::Service(entry.instance.value.service.clone())));
+        step.touched.extend(instances.map(|entry| self.topic_of(&entry.instance.value.service)));
+    }
+
+    /// A service's topic, named as its first instance wrote it: followers tell services apart by it.
+    fn topic_of(&self, service: &ServiceName) -> Topic {
+        let known = self.services.get_key_value(service);
+        Topic::Service(known.map_or(service, |(name, _)| name).clone())
     }
 
     fn move_index(&mut self, topic: &Topic, index: Index) {

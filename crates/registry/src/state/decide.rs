@@ -11,6 +11,9 @@ use super::model::{
 };
 use super::{Due, MEMBERSHIP_CHECK, NodeEntry, State};
 
+/// Deadlines that one tick sees to. The next follows at once; what one command does stays small.
+const MAX_DUE: usize = 1024;
+
 type Decision = Result<Vec<Event>, Refusal>;
 
 impl State {
@@ -310,7 +313,7 @@ impl State {
     fn tick(&self, now: Timestamp) -> Vec<Event> {
         let mut events = Vec::new();
         let mut reaped = BTreeSet::new();
-        for deadline in self.deadlines.iter().take_while(|deadline| deadline.at <= now) {
+        for deadline in self.deadlines.iter().take_while(|d| d.at <= now).take(MAX_DUE) {
             let Some(known) = self.check(&deadline.node, &deadline.check) else { continue };
             match deadline.what {
                 Due::Expire => events.push(Event::Expired {
@@ -328,7 +331,7 @@ impl State {
         for (node, id) in reaped {
             events.extend(self.deregister(&node, &id, Cause::Critical).unwrap_or_default());
         }
-        events.extend(self.expired_sessions(now).map(Event::Session));
+        events.extend(self.expired_sessions(now).take(MAX_DUE).map(Event::Session));
         events
     }
 

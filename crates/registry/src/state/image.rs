@@ -106,12 +106,22 @@ impl State {
         state.services = services
             .map(|(name, index)| (name, ServiceEntry { index, instances: Default::default() }))
             .collect();
-        image.nodes.into_iter().for_each(|node| state.bring_back(node));
+        image.nodes.into_iter().for_each(|node| state.bring_back_node(node));
         state.services.retain(|_, entry| !entry.instances.is_empty());
         state
     }
 
-    fn bring_back(&mut self, image: NodeImage) {
+    /// Becomes the state that an image was taken of, under the limits that this one has.
+    pub fn bring_back(&mut self, image: Image) {
+        *self = Self::from_image(image, self.limits);
+    }
+
+    /// The names of services that are gone, as far back as they are remembered.
+    pub fn services_gone(&self) -> impl Iterator<Item = &ServiceName> {
+        self.tombstones.keys()
+    }
+
+    fn bring_back_node(&mut self, image: NodeImage) {
         let NodeImage { node, index, instances, checks } = image;
         let name = node.value.name.clone();
         let mut entry = NodeEntry {

@@ -187,7 +187,9 @@ impl State {
         checks.into_iter().chain(sessions).min()
     }
 
-    fn check(&self, node: &NodeName, id: &CheckId) -> Option<&Arc<Stored<Check>>> {
+    /// One check.
+    #[must_use]
+    pub fn check(&self, node: &NodeName, id: &CheckId) -> Option<&Arc<Stored<Check>>> {
         self.nodes.get(node)?.checks.get(id)
     }
 }

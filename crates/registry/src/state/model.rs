@@ -2,19 +2,21 @@
 //!
 //! These are the pillar's own types. They carry no wire format: the interfaces convert by hand.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use posthouse_base::time::Timestamp;
 use posthouse_probe::Target;
 
-/// A name that was given by a client, cheap to clone and compared as it was written.
-macro_rules! names {
-    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {$(
+/// A name that was given by a client: cheap to clone, kept as it was written.
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone)]
         pub struct $name(Arc<str>);
 
         impl $name {
@@ -37,23 +39,25 @@ macro_rules! names {
             }
         }
 
-        impl From<Arc<str>> for $name {
-            fn from(text: Arc<str>) -> Self {
-                Self(text)
-            }
-        }
-
         impl From<String> for $name {
             fn from(text: String) -> Self {
                 Self(text.into())
             }
         }
 
-        impl std::borrow::Borrow<str> for $name {
-            fn borrow(&self) -> &str {
-                &self.0
+        impl From<Arc<str>> for $name {
+            fn from(text: Arc<str>) -> Self {
+                Self(text)
             }
         }
+
+        impl PartialOrd for $name {
+            fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+                Some(self.cmp(other))
+            }
+        }
+
+        impl Eq for $name {}
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -66,14 +70,68 @@ macro_rules! names {
                 f.write_str(&self.0)
             }
         }
+    };
+}
+
+/// Names that are compared as they are written.
+macro_rules! exact_names {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {$(
+        name!($(#[$doc])* $name);
+
+        impl PartialEq for $name {
+            fn eq(&self, other: &Self) -> bool {
+                self.0 == other.0
+            }
+        }
+
+        impl Ord for $name {
+            fn cmp(&self, other: &Self) -> Ordering {
+                self.0.cmp(&other.0)
+            }
+        }
+
+        impl Hash for $name {
+            fn hash<H: Hasher>(&self, state: &mut H) {
+                self.0.hash(state);
+            }
+        }
+
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
     )+};
 }
 
-names!(
-    /// The name of a node: a machine that instances run on.
-    NodeName,
-    /// The name of a service: what callers ask for.
-    ServiceName,
+/// Names that are the same whatever the case of their (ASCII) letters, as Consul's catalog and DNS
+/// have it.
+macro_rules! caseless_names {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {$(
+        name!($(#[$doc])* $name);
+
+        impl PartialEq for $name {
+            fn eq(&self, other: &Self) -> bool {
+                self.0.eq_ignore_ascii_case(&other.0)
+            }
+        }
+
+        impl Ord for $name {
+            fn cmp(&self, other: &Self) -> Ordering {
+                lower(&self.0).cmp(lower(&other.0))
+            }
+        }
+
+        impl Hash for $name {
+            fn hash<H: Hasher>(&self, state: &mut H) {
+                lower(&self.0).for_each(|byte| state.write_u8(byte));
+                state.write_u8(0xff);
+            }
+        }
+    )+};
+}
+
+exact_names!(
     /// The id of an instance, unique on its node.
     InstanceId,
     /// The id of a check, unique on its node.
@@ -83,6 +141,17 @@ names!(
     /// The id of a session.
     SessionId,
 );
+
+caseless_names!(
+    /// The name of a node: a machine that instances run on.
+    NodeName,
+    /// The name of a service: what callers ask for.
+    ServiceName,
+);
+
+fn lower(text: &str) -> impl Iterator<Item = u8> {
+    text.bytes().map(|byte| byte.to_ascii_lowercase())
+}
 
 /// A point in the registry's history. Every command that changes anything takes the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -169,7 +169,7 @@ enum Probed {
 
 #[derive(PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Status {
+pub(super) enum Status {
     Passing,
     Warning,
     Critical,

@@ -6,11 +6,14 @@
 //! them together. A field that is added later must have a default; what changes meaning gets a new
 //! name.
 //!
-//! What must hold: what was written is read back as it was; which
-//! events are volatile is decided here and nowhere else ([`record`]).
+//! In reading order: here, `rules` (what the journal's driver asks), then a file for each topic.
+//!
+//! What must hold: what was written is read back as it was; which events are volatile is decided
+//! here and nowhere else ([`record`]).
 
 mod catalog;
 mod kv;
+mod rules;
 mod session;
 #[cfg(test)]
 mod tests;

@@ -81,6 +81,7 @@ async fn what_cannot_be_is_refused_with_the_reason() {
         (r#"{"Name": "a", "Port": 65536}"#, "Invalid port 65536"),
         (r#"{"Name": "a", "Address": "0.0.0.0"}"#, "Invalid service address"),
         (r#"{"Name": "a", "Kind": "connect-proxy"}"#, "services of kind"),
+        (r#"{"Name": "a", "connect": {"sidecar_service": {}}}"#, "Invalid Connect"),
         (r#"{"Name": "a", "Weights": {"Passing": 0}}"#, "Invalid Weights"),
         (r#"{"Name": "a", "Check": {"Args": ["rm"], "Interval": "1s"}}"#, "Invalid check: scripts"),
         (r#"{"Name": "a", "Check": {"Name": "x"}}"#, "Invalid check: TTL must be > 0"),
@@ -238,9 +239,28 @@ async fn the_agent_tells_about_itself() {
     let about = house.json("/v1/agent/self").await;
     assert_eq!(about["Config"]["Datacenter"], "dc1");
     assert_eq!(about["Config"]["NodeName"], "here");
+    let wan = house.json("/v1/agent/members?wan=1").await;
+    assert_eq!(wan[0]["Name"], "here.dc1");
     let members = house.json("/v1/agent/members").await;
+    assert_eq!(about["Member"], members[0]);
     assert_eq!((&members[0]["Name"], &members[0]["Status"]), (&json!("here"), &json!(1)));
     let leader = house.json("/v1/status/leader").await;
     assert_eq!(leader, json!(house.address().to_string()));
     assert_eq!(house.json("/v1/status/peers").await, json!([leader]));
+    assert_eq!(about["Stats"]["consul"]["leader_addr"], leader);
+    assert_eq!(house.json("/v1/agent/version").await["HumanVersion"], about["Config"]["Version"]);
+    house.put("/v1/kv/a", "1").await;
+    let gauges = house.json("/v1/agent/metrics").await["Gauges"].clone();
+    let gauges = gauges.as_array().expect("a list");
+    let keys = json!({ "Name": "consul.state.kv_entries", "Value": 1, "Labels": {} });
+    assert!(gauges.contains(&keys), "{gauges:?}");
+    let text = house.get("/v1/agent/metrics?format=prometheus").await;
+    assert!(text.body.contains("posthouse_registry_services 0\n"), "{}", text.body);
+    let monitor = house.get("/v1/agent/monitor?loglevel=loud").await;
+    assert_eq!((monitor.status, monitor.body.as_str()), (400, "Unknown log level: loud"));
+    assert_eq!(house.get("/v1/agent/monitor").await.status, 501);
+    let token = house.put("/v1/agent/token/default", r#"{"Token": "x"}"#).await;
+    assert_eq!(token.status, 401);
+    assert!(token.body.starts_with("ACL support disabled"), "{}", token.body);
+    assert_eq!(house.get("/").await.status, 200);
 }

@@ -154,9 +154,91 @@ async fn answers_carry_what_consul_s_carry() {
 }
 
 #[tokio::test]
+async fn names_are_found_whatever_their_case() {
+    let house = House::new().await;
+    house.register(r#"{"ID": "1", "Name": "Web", "Tags": ["a"]}"#).await;
+    let path = "/v1/health/service/WEB";
+    let before = house.get(path).await;
+    assert_eq!(before.json()[0]["Service"]["Service"], "Web");
+    house.register(r#"{"ID": "2", "Name": "web", "Tags": ["b"]}"#).await;
+    let after = house.get(&format!("{path}?index={}", before.index())).await;
+    assert_eq!(after.json().as_array().map(Vec::len), Some(2));
+    let services = house.json("/v1/catalog/services").await;
+    assert_eq!(services, json!({ "Web": ["a"], "web": ["b"] }), "as they were written");
+    let node = house.json("/v1/catalog/node/POSTHOUSE-1").await;
+    assert_eq!(node["Node"]["Node"], "posthouse-1");
+}
+
+#[tokio::test]
+async fn what_is_near_comes_first() {
+    let house = House::new().await;
+    for node in ["a", "z"] {
+        let service = json!({ "ID": "web", "Service": "web" });
+        let body = json!({ "Node": node, "Address": "10.0.0.1", "Service": service });
+        house.put("/v1/catalog/register", &body.to_string()).await;
+    }
+    house.register(r#"{"Name": "web"}"#).await;
+    for (near, order) in [
+        ("", ["a", "posthouse-1", "z"]),
+        ("_agent", ["posthouse-1", "a", "z"]),
+        ("z", ["z", "a", "posthouse-1"]),
+        ("_ip", ["a", "posthouse-1", "z"]),
+        ("unknown", ["a", "posthouse-1", "z"]),
+    ] {
+        for (path, pointer) in [
+            ("health/service/web", "/Node/Node"),
+            ("catalog/service/web", "/Node"),
+            ("catalog/nodes", "/Node"),
+        ] {
+            let list = house.json(&format!("/v1/{path}?near={near}")).await;
+            let list = list.as_array().expect("a list");
+            let nodes: Vec<_> = list.iter().map(|element| element.pointer(pointer)).collect();
+            assert_eq!(nodes, order.map(|node| Some(json!(node))).each_ref().map(Option::as_ref), "{path} {near}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn there_is_no_mesh_no_peer_and_no_distance() {
+    let house = House::new().await;
+    house.register(r#"{"Name": "web"}"#).await;
+    for path in [
+        "health/connect/web",
+        "health/ingress/web",
+        "catalog/connect/web?filter=ServicePort%3D%3D1",
+        "health/service/web?peer=other",
+        "catalog/service/web?peer=other",
+        "coordinate/nodes",
+        "coordinate/datacenters",
+    ] {
+        let answer = house.get(&format!("/v1/{path}")).await;
+        assert_eq!(answer.json(), json!([]), "{path}");
+        assert!(answer.index() > 0);
+    }
+    assert_eq!(house.get("/v1/coordinate/node/posthouse-1").await.status, 404);
+}
+
+#[tokio::test]
 async fn what_is_not_served_is_said_so() {
     let house = House::new().await;
-    for path in ["acl/login", "config/x", "query", "operator/raft/configuration", "peering"] {
+    for path in [
+        "acl/login",
+        "config/x",
+        "query",
+        "operator/raft/configuration",
+        "peering",
+        "connect/ca/roots",
+        "agent/connect/ca/roots",
+        "agent/join/10.0.0.1",
+        "agent/leave",
+        "agent/force-leave/n",
+        "agent/reload",
+        "agent/host",
+        "catalog/gateway-services/g",
+        "coordinate/update",
+        "internal/ui/services",
+        "snapshot",
+    ] {
         let answer = request(house.address(), "PUT", &format!("/v1/{path}"), "{}").await;
         assert_eq!(answer.status, 501, "{path}");
         assert!(answer.body.starts_with("Posthouse does not serve"), "{path}: {}", answer.body);

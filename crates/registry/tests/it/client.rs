@@ -40,7 +40,7 @@ impl House {
         let config = Config::check(&raw, &Path::root(), &mut report);
         let config = config.unwrap_or_else(|| panic!("{:?}", report.findings()));
         let tasks = Tasks::new();
-        let registry = Registry::start(config, &tasks).await.expect("a free port");
+        let registry = Registry::start(config, None, &tasks).await.expect("a free port");
         Self { registry, tasks }
     }
 

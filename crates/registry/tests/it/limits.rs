@@ -108,6 +108,6 @@ async fn an_address_in_use_is_said() {
     let mut report = posthouse_base::config::Report::new();
     let path = posthouse_base::config::Path::root();
     let config = posthouse_registry::Config::check(&raw, &path, &mut report).expect("checked");
-    let error = Registry::start(config, &Tasks::new()).await.expect_err("it is taken");
+    let error = Registry::start(config, None, &Tasks::new()).await.expect_err("it is taken");
     assert!(matches!(error, Error::AddressInUse(address) if address == house.address()), "{error}");
 }

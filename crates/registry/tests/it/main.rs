@@ -15,4 +15,5 @@ mod kv;
 mod limits;
 mod metrics;
 mod session;
+mod tokens;
 mod txn;
