@@ -193,7 +193,11 @@ async fn what_is_near_comes_first() {
             let list = house.json(&format!("/v1/{path}?near={near}")).await;
             let list = list.as_array().expect("a list");
             let nodes: Vec<_> = list.iter().map(|element| element.pointer(pointer)).collect();
-            assert_eq!(nodes, order.map(|node| Some(json!(node))).each_ref().map(Option::as_ref), "{path} {near}");
+            assert_eq!(
+                nodes,
+                order.map(|node| Some(json!(node))).each_ref().map(Option::as_ref),
+                "{path} {near}"
+            );
         }
     }
 }

@@ -45,7 +45,8 @@ async fn guarded() -> House {
     ]);
     let kinds = ["key", "service", "node", "session", "event", "agent"];
     let all = rules(&kinds.map(|kind| (kind, "", Write)));
-    let anonymous = rules(&[("service", "public", Read), ("node", "", Read), ("key", "open", Read)]);
+    let anonymous =
+        rules(&[("service", "public", Read), ("node", "", Read), ("key", "open", Read)]);
     House::with(|raw| {
         raw.tokens = Some(RawTokens {
             default: RawDefault::Deny,
@@ -71,8 +72,9 @@ async fn a_token_is_brought_in_three_ways() {
     assert_eq!(house.put("/v1/kv/web/a", "1").await.status, 403);
     assert_eq!(house.put(&format!("/v1/kv/web/a?token={WEB}"), "1").await.body, "true");
     for header in [format!("X-Consul-Token: {WEB}"), format!("authorization: bearer {WEB}")] {
-        let text =
-            format!("GET /v1/kv/web/a HTTP/1.1\r\nhost: r\r\nconnection: close\r\n{header}\r\n\r\n");
+        let text = format!(
+            "GET /v1/kv/web/a HTTP/1.1\r\nhost: r\r\nconnection: close\r\n{header}\r\n\r\n"
+        );
         assert_eq!(raw(house.address(), text.as_bytes()).await.status, 200, "{header}");
     }
     let unknown = ask(&house, "GET", "/v1/kv/web/a", "nobody-has-this-token", "").await;
@@ -91,18 +93,43 @@ async fn writing_is_refused_with_what_is_lacking() {
         ("GET", "/v1/kv/other", "", "'key:read' on \"other\""),
         ("DELETE", "/v1/kv/web/?recurse", "", "'key:write' on \"web/\""),
         ("PUT", "/v1/agent/service/register", r#"{"Name": "db"}"#, "'service:write' on \"db\""),
-        ("PUT", "/v1/agent/service/register", r#"{"ID": "x", "Name": "web"}"#, "'service:write' on \"db\""),
+        (
+            "PUT",
+            "/v1/agent/service/register",
+            r#"{"ID": "x", "Name": "web"}"#,
+            "'service:write' on \"db\"",
+        ),
         ("PUT", "/v1/agent/service/deregister/x", "", "'service:write' on \"db\""),
         ("PUT", "/v1/agent/service/maintenance/x?enable=true", "", "'service:write' on \"db\""),
         ("PUT", "/v1/agent/maintenance?enable=true", "", "'node:write' on \"posthouse-1\""),
-        ("PUT", "/v1/agent/check/register", r#"{"Name": "c", "TTL": "1h"}"#, "'node:write' on \"posthouse-1\""),
+        (
+            "PUT",
+            "/v1/agent/check/register",
+            r#"{"Name": "c", "TTL": "1h"}"#,
+            "'node:write' on \"posthouse-1\"",
+        ),
         ("PUT", "/v1/agent/check/pass/serfHealth", "", "'node:write' on \"posthouse-1\""),
         ("GET", "/v1/agent/service/x", "", "'service:read' on \"db\""),
         ("GET", "/v1/agent/health/service/name/db", "", "'service:read' on \"db\""),
         ("GET", "/v1/agent/self", "", "'agent:read' on \"posthouse-1\""),
-        ("PUT", "/v1/catalog/register", r#"{"Node": "n", "Address": "a"}"#, "'node:write' on \"n\""),
-        ("PUT", "/v1/catalog/deregister", r#"{"Node": "posthouse-1"}"#, "'node:write' on \"posthouse-1\""),
-        ("PUT", "/v1/catalog/deregister", r#"{"Node": "posthouse-1", "ServiceID": "x"}"#, "'service:write' on \"db\""),
+        (
+            "PUT",
+            "/v1/catalog/register",
+            r#"{"Node": "n", "Address": "a"}"#,
+            "'node:write' on \"n\"",
+        ),
+        (
+            "PUT",
+            "/v1/catalog/deregister",
+            r#"{"Node": "posthouse-1"}"#,
+            "'node:write' on \"posthouse-1\"",
+        ),
+        (
+            "PUT",
+            "/v1/catalog/deregister",
+            r#"{"Node": "posthouse-1", "ServiceID": "x"}"#,
+            "'service:write' on \"db\"",
+        ),
         ("PUT", "/v1/session/create", r#"{"Node": "n"}"#, "'session:write' on \"n\""),
         ("PUT", "/v1/event/fire/other", "", "'event:write' on \"other\""),
     ] {
@@ -133,7 +160,9 @@ async fn writing_is_refused_with_what_is_lacking() {
 #[tokio::test]
 async fn reading_leaves_out_what_may_not_be_read_and_says_so() {
     let house = guarded().await;
-    for body in [r#"{"Name": "web"}"#, r#"{"Name": "public"}"#, r#"{"Name": "db", "Check": {"TTL": "1h"}}"#] {
+    for body in
+        [r#"{"Name": "web"}"#, r#"{"Name": "public"}"#, r#"{"Name": "db", "Check": {"TTL": "1h"}}"#]
+    {
         assert_eq!(ask(&house, "PUT", "/v1/agent/service/register", ALL, body).await.status, 200);
     }
     for key in ["web/a", "web/secret", "open", "closed"] {
