@@ -40,7 +40,7 @@ pub use rules::{Clock, Decision, Done, Entry, Hands, Rules, Snapshot, Unreadable
 use crate::event::StreamName;
 use crate::journal::Journal;
 use flight::Flights;
-use handle::Shared;
+use handle::{Request, Shared};
 use recover::{Recovered, recover};
 use task::{Ending, Kept, Task};
 
@@ -85,36 +85,56 @@ impl Settings {
     }
 }
 
-/// Brings the state back that the journal tells of, beginning with what `blank` makes, and starts
-/// the task that writes. Without a journal the state lives in memory only, and everything is as
-/// durable as it can be at once.
-///
-/// # Errors
-/// When the state cannot be brought back.
-pub async fn start<R: Rules, H: Hands<R>>(
+/// A state that was brought back, of which nothing is carried out yet.
+pub struct Driver<R: Rules> {
+    handle: Handle<R>,
+    shared: Arc<Shared<R>>,
     settings: Settings,
-    journal: Option<Arc<dyn Journal>>,
-    blank: impl Fn() -> R + Send + Sync + 'static,
     clock: Clock,
-    hands: impl FnOnce(&Handle<R>) -> H,
-    tasks: &Tasks,
-) -> Result<Handle<R>, RecoverError> {
-    let (mut state, kept) = match journal {
-        None => (blank(), None),
-        Some(journal) => {
-            let recovered = recover(journal.as_ref(), &settings.stream, &blank).await?;
-            let Recovered { state, version, tail } = recovered;
-            (state, Some(Kept::new(journal, Box::new(blank), version, tail)))
-        }
-    };
-    state.resume(clock());
-    let (commands, queue) = mpsc::channel(settings.queue);
-    let shared = Arc::new(Shared::new(state));
-    let handle = Handle::new(Arc::clone(&shared), commands);
-    let hands = hands(&handle);
-    let (flights, waiting, due) = (Flights::new(), Vec::new(), None);
-    let _ending = Ending(Arc::clone(&shared));
-    let task = Task { shared, settings, hands, clock, queue, kept, flights, waiting, due, _ending };
-    tasks.spawn("driver", task.run());
-    Ok(handle)
+    queue: mpsc::Receiver<Request<R>>,
+    kept: Option<Kept<R>>,
+}
+
+impl<R: Rules> Driver<R> {
+    /// Brings the state back that the journal tells of, beginning with what `blank` makes. Without a
+    /// journal the state lives in memory only, and everything is at once as durable as it can be.
+    ///
+    /// # Errors
+    /// When the state cannot be brought back.
+    pub async fn open(
+        settings: Settings,
+        journal: Option<Arc<dyn Journal>>,
+        blank: impl Fn() -> R + Send + Sync + 'static,
+        clock: Clock,
+    ) -> Result<Self, RecoverError> {
+        let (mut state, kept) = match journal {
+            None => (blank(), None),
+            Some(journal) => {
+                let recovered = recover(journal.as_ref(), &settings.stream, &blank).await?;
+                let Recovered { state, version, tail } = recovered;
+                (state, Some(Kept::new(journal, Box::new(blank), version, tail)))
+            }
+        };
+        state.resume(clock());
+        let (commands, queue) = mpsc::channel(settings.queue);
+        let shared = Arc::new(Shared::new(state));
+        let handle = Handle::new(Arc::clone(&shared), commands);
+        Ok(Self { handle, shared, settings, clock, queue, kept })
+    }
+
+    /// How others ask and read. Commands wait until this runs.
+    #[must_use]
+    pub const fn handle(&self) -> &Handle<R> {
+        &self.handle
+    }
+
+    /// Starts the task that writes, which begins by letting `hands` take over the state.
+    pub fn run(self, hands: impl Hands<R>, tasks: &Tasks) {
+        let Self { handle: _, shared, settings, clock, queue, kept } = self;
+        let _ending = Ending(Arc::clone(&shared));
+        let (flights, waiting, due) = (Flights::new(), Vec::new(), None);
+        let task =
+            Task { shared, settings, hands, clock, queue, kept, flights, waiting, due, _ending };
+        tasks.spawn("driver", task.run());
+    }
 }

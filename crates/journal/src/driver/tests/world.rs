@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::settings;
 use super::toy::{Command, Effect, Reply, Toy, UNMARKED, read};
-use crate::driver::{Clock, Done, Error, Handle, Hands, Rules as _, Stats, start};
+use crate::driver::{Clock, Done, Driver, Error, Handle, Hands, Rules as _, Stats};
 use crate::event::Version;
 use crate::journal::Journal;
 use crate::sim::{Faults, SimDisk};
@@ -166,9 +166,11 @@ async fn begin<const FLAW: u8>(
         let now = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         Timestamp::from_millis(now)
     });
-    let hands = |_: &Handle<_>| Checker { world: Arc::clone(world), next: 0 };
-    let started = start(settings(), Some(journal), Toy::blank, clock, hands, tasks).await;
-    started.map_err(|error| format!("it does not start: {error}"))
+    let driver = Driver::open(settings(), Some(journal), Toy::blank, clock).await;
+    let driver = driver.map_err(|error| format!("it does not start: {error}"))?;
+    let handle = driver.handle().clone();
+    driver.run(Checker { world: Arc::clone(world), next: 0 }, tasks);
+    Ok(handle)
 }
 
 /// What everybody was told against what the disk has.
