@@ -1,13 +1,13 @@
-//! Runs the rules. One task owns all writing: it takes commands from a bounded queue, lets the
-//! rules decide them under the write lock, carries out the effects, and answers. Readers share the
-//! read lock for as long as it takes to gather what is stored, never across a wait.
+//! Runs the rules, on the journal's driver: it owns all writing, and lets nobody see or feel what is
+//! not durable yet. Here is what the rules and the driver need to know of each other, and the hands
+//! that carry out effects.
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
-use std::time::Duration;
+use std::sync::Arc;
 
 use posthouse_base::task::Tasks;
 use posthouse_base::time::Timestamp;
-use tokio::sync::{mpsc, oneshot};
+use posthouse_journal::driver::{self, Clock, Done, Driver, Hands, Settings};
+use posthouse_journal::{Journal, StreamName};
 use tokio::time::Instant;
 
 use crate::config::Config;
@@ -15,17 +15,22 @@ use crate::error::Error;
 use crate::follow::{Endpoint, Follower, Followers};
 use crate::metrics::Metrics;
 use crate::runner::Runners;
-use crate::state::{Command, Effect, Index, Node, Refusal, Reply, State, Topic};
+use crate::state::{Command, Effect, Index, Node, Reply, State, Topic};
 use crate::watch::Watchers;
 
-/// How many waiting commands are carried out before their effects are.
-const BATCH: usize = 64;
+/// The registry's stream in the journal.
+const STREAM: &str = "registry";
+
+/// Commands that are decided before anybody may read.
+const COMMANDS: usize = 64;
+
+/// The most bytes that one command may need in the journal: what removing a full node takes.
+const LARGEST: usize = 15 << 20;
 
 /// The registry, as other parts of the house hold it. Clones are the same registry.
 #[derive(Clone, Debug)]
 pub struct Handle {
     shared: Arc<Shared>,
-    commands: mpsc::Sender<Request>,
 }
 
 /// What the writing task and all readers share.
@@ -35,50 +40,57 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) watchers: Watchers,
     pub(crate) followers: Followers,
-    state: RwLock<State>,
-}
-
-#[derive(Debug)]
-struct Request {
-    command: Command,
-    /// Absent when nobody waits for the answer.
-    reply: Option<oneshot::Sender<Result<Reply, Refusal>>>,
+    driver: driver::Handle<State>,
 }
 
 impl Handle {
-    /// Starts the rules, without an interface, on the current tokio runtime.
-    #[must_use]
-    pub fn start(config: Config, tasks: &Tasks) -> Self {
-        let clock = Clock::start();
-        let now = clock.now();
-        // Seconds since 1970, with room for a thousand changes in each: a registry that forgot
-        // everything when it was restarted goes on above the indexes that it gave before.
-        let start = Index::new(now.as_millis());
-        let state = State::new(own_node(&config), config.state_limits(), start, now);
-        let (commands, queue) = mpsc::channel(config.limits.queue);
+    /// Brings back what the journal tells, or begins anew, and starts the rules, without an
+    /// interface, on the current tokio runtime. Without a journal everything is forgotten when it
+    /// ends.
+    ///
+    /// # Errors
+    /// When what the journal has cannot be brought back, and when it cannot write.
+    pub async fn start(
+        config: Config,
+        journal: Option<Arc<dyn Journal>>,
+        tasks: &Tasks,
+    ) -> Result<Self, Error> {
+        let settings = Settings {
+            queue: config.limits.queue,
+            commands: COMMANDS,
+            event_bytes: LARGEST,
+            ..Settings::new(StreamName::internal(STREAM))
+        };
+        let limits = config.state_limits();
+        let clock = clock();
+        let now = clock();
+        let driver = Driver::open(settings, journal, move || State::blank(limits), clock).await?;
         let runners = Runners::new(tasks.child(), config.limits.probes);
+        let own = own_node(&config);
         let shared = Arc::new(Shared {
             metrics: Arc::default(),
             watchers: Watchers::new(config.limits.watchers),
             followers: Followers::default(),
-            state: RwLock::new(state),
+            driver: driver.handle().clone(),
             config,
         });
-        let handle = Self { shared, commands };
-        let service = Service { handle: handle.clone(), clock, runners };
-        tasks.spawn("registry", service.run(queue));
-        handle
+        let handle = Self { shared };
+        driver.run(Carrier { handle: handle.clone(), runners }, tasks);
+        // Milliseconds since 1970, with room for a change in each: a registry whose data was lost, or
+        // put back from a copy, goes on above the indexes that it gave before.
+        let start = Index::new(now.as_millis());
+        handle.command(Command::Open { own, start }).await?;
+        Ok(handle)
     }
 
-    /// Carries out a command, and waits until it is done and seen by readers.
+    /// Carries out a command, and waits until it is durable and seen by readers.
     ///
     /// # Errors
-    /// When it is refused, and when the registry is shutting down.
+    /// When it is refused, when it is not known to be durable, and when the registry is shutting
+    /// down.
     pub async fn command(&self, command: Command) -> Result<Reply, Error> {
-        let (reply, answer) = oneshot::channel();
-        let request = Request { command, reply: Some(reply) };
-        self.commands.send(request).await.map_err(|_closed| Error::Stopped)?;
-        Ok(answer.await.map_err(|_dropped| Error::Stopped)??)
+        let outcome = self.shared.driver.command(command).await?;
+        Ok(outcome.inspect_err(|refusal| self.metrics().refused(refusal))?)
     }
 
     /// What `gather` finds, which it gives with the index that it goes by (that of a topic, or of
@@ -92,13 +104,12 @@ impl Handle {
         &self,
         gather: impl Fn(&State) -> (T, Index),
     ) -> Result<(T, Index), Error> {
-        Ok(gather(&self.state()))
+        self.shared.read(gather).await
     }
 
     /// Hands in a command whose answer does not matter.
     pub(crate) async fn tell(&self, command: Command) -> Result<(), Error> {
-        let request = Request { command, reply: None };
-        self.commands.send(request).await.map_err(|_closed| Error::Stopped)
+        Ok(self.shared.driver.tell(command).await?)
     }
 
     /// Follows every service.
@@ -108,22 +119,41 @@ impl Handle {
     }
 
     /// The names of all services, in order.
-    #[must_use]
-    pub fn services(&self) -> Vec<Arc<str>> {
-        self.state().services().map(|name| name.to_shared()).collect()
+    ///
+    /// # Errors
+    /// As [`Handle::instances`].
+    pub async fn services(&self) -> Result<Vec<Arc<str>>, Error> {
+        let names = |state: &State| state.services().map(|name| name.to_shared()).collect();
+        let read = self.read(|state| (names(state), state.index_of(&Topic::Services))).await;
+        Ok(read?.0)
     }
 
     /// The instances of a service, ordered by node and id.
-    #[must_use]
-    pub fn instances(&self, service: &str) -> Vec<Endpoint> {
-        let views: Vec<_> = self.state().instances(&service.into()).collect();
-        views.iter().map(Endpoint::from).collect()
+    ///
+    /// # Errors
+    /// When there are changes that cannot be made durable now, and when the registry is shutting
+    /// down.
+    pub async fn instances(&self, service: &str) -> Result<Vec<Endpoint>, Error> {
+        let name = service.into();
+        let topic = Topic::Service(service.into());
+        let views = |state: &State| state.instances(&name).collect::<Vec<_>>();
+        let (views, _) = self.read(|state| (views(state), state.index_of(&topic))).await?;
+        Ok(views.iter().map(Endpoint::from).collect())
     }
 
     /// All nodes, by name.
-    #[must_use]
-    pub fn nodes(&self) -> Vec<Node> {
-        self.state().nodes().map(|node| node.value.clone()).collect()
+    ///
+    /// # Errors
+    /// As [`Handle::instances`].
+    pub async fn nodes(&self) -> Result<Vec<Node>, Error> {
+        let nodes = |state: &State| state.nodes().map(|node| node.value.clone()).collect();
+        let read = self.read(|state| (nodes(state), state.index_of(&Topic::Nodes))).await;
+        Ok(read?.0)
+    }
+
+    /// Takes no more commands, carries out what was handed in, writes down the state and ends.
+    pub async fn close(&self) {
+        self.shared.driver.close().await;
     }
 
     /// Enters the registry's metrics.
@@ -139,89 +169,69 @@ impl Handle {
         &self.shared
     }
 
-    /// What `look` finds in the state as it is.
+    /// What `look` finds in the state as it is, which may yet be lost: not to be told to anybody.
     pub(crate) fn peek<T>(&self, look: impl FnOnce(&State) -> T) -> T {
-        look(&self.state())
-    }
-
-    pub(crate) fn state(&self) -> RwLockReadGuard<'_, State> {
-        self.shared.state()
+        self.shared.driver.peek(look)
     }
 }
 
 impl Shared {
-    /// The state, for reading. Not to be held across an await.
-    pub(crate) fn state(&self) -> RwLockReadGuard<'_, State> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    /// [`Handle::read`].
+    pub(crate) async fn read<T>(
+        &self,
+        gather: impl Fn(&State) -> (T, Index),
+    ) -> Result<(T, Index), Error> {
+        let gather = |state: &State| {
+            let (found, index) = gather(state);
+            ((found, index), index.get())
+        };
+        Ok(self.driver.read(gather).await?)
+    }
+
+    /// [`Handle::read`], but `None` where that would wait.
+    pub(crate) fn try_read<T>(&self, gather: impl Fn(&State) -> (T, Index)) -> Option<T> {
+        self.driver.try_read(|state| {
+            let (found, index) = gather(state);
+            (found, index.get())
+        })
+    }
+
+    /// [`Handle::peek`].
+    pub(crate) fn peek<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        self.driver.peek(look)
+    }
+
+    /// Figures about the writing.
+    pub(crate) fn stats(&self) -> driver::Stats {
+        self.driver.stats()
     }
 }
 
-/// The one that writes.
-struct Service {
+/// Carries out effects.
+struct Carrier {
     handle: Handle,
-    clock: Clock,
     runners: Runners,
 }
 
-impl Service {
-    async fn run(mut self, mut queue: mpsc::Receiver<Request>) {
-        let mut batch = Vec::with_capacity(BATCH);
-        loop {
-            let due = self.handle.state().next_deadline();
-            let pause = due.map_or(Duration::MAX, |due| due.since(self.clock.now()));
-            tokio::select! {
-                received = queue.recv_many(&mut batch, BATCH) => {
-                    if received == 0 {
-                        return;
-                    }
-                }
-                () = sleep(pause) => batch.push(Request { command: Command::Tick, reply: None }),
-            }
-            self.carry_out(&mut batch);
-        }
-    }
-
-    fn carry_out(&mut self, batch: &mut Vec<Request>) {
+impl Hands<State> for Carrier {
+    fn carry_out(&mut self, done: Vec<Done<State>>) {
         let shared = Arc::clone(&self.handle.shared);
-        let now = self.clock.now();
-        let mut effects = Vec::new();
-        let mut replies = Vec::new();
-        let mut state = shared.state.write().unwrap_or_else(PoisonError::into_inner);
-        for Request { command, reply } in batch.drain(..) {
-            let outcome = state.handle(command, now);
-            let answer = outcome.map(|outcome| {
-                outcome.events.iter().for_each(|event| shared.metrics.happened(event));
-                effects.extend(outcome.effects);
-                outcome.reply
-            });
-            replies.extend(reply.map(|reply| (reply, answer)));
-        }
-        drop(state);
-        self.take_effect(effects);
-        for (reply, answer) in replies {
-            if let Err(refusal) = &answer {
-                shared.metrics.refused(refusal);
-            }
-            // Whoever asked may have gone; what was asked is done all the same.
-            let _gone = reply.send(answer);
-        }
-    }
-
-    fn take_effect(&mut self, effects: Vec<Effect>) {
         let mut topics = Vec::new();
-        for effect in effects {
-            match effect {
-                Effect::StartProbing { node, id, run, probe } => {
-                    self.runners.start((node, id), run, probe, self.handle.clone());
+        for Done { events, effects } in done {
+            events.iter().for_each(|event| shared.metrics.happened(event));
+            for effect in effects {
+                match effect {
+                    Effect::StartProbing { node, id, run, probe } => {
+                        self.runners.start((node, id), run, probe, self.handle.clone());
+                    }
+                    Effect::StopProbing { node, id } => self.runners.stop(&(node, id)),
+                    Effect::Wake(topic) => topics.push(topic),
                 }
-                Effect::StopProbing { node, id } => self.runners.stop(&(node, id)),
-                Effect::Wake(topic) => topics.push(topic),
             }
         }
         // Several commands of one batch may have touched the same topic.
         topics.sort_unstable();
         topics.dedup();
-        let shared = &self.handle.shared;
         shared.metrics.woke(shared.watchers.wake(&topics));
         for topic in &topics {
             if let Topic::Service(name) = topic {
@@ -229,31 +239,22 @@ impl Service {
             }
         }
     }
-}
 
-async fn sleep(pause: Duration) {
-    match Instant::now().checked_add(pause) {
-        Some(until) => tokio::time::sleep_until(until).await,
-        None => std::future::pending().await,
+    /// Probes what is to be probed and nothing else. Whoever waits or follows looks at everything
+    /// again: it cannot be told what they have seen of it.
+    fn take_over(&mut self, state: &State) {
+        self.runners.run_only(state.probed_checks(), &self.handle);
+        let shared = &self.handle.shared;
+        shared.metrics.woke(shared.watchers.wake_all());
+        state.services().chain(state.services_gone()).for_each(|name| shared.followers.push(name));
     }
 }
 
 /// Wall-clock time that no adjustment of the system's clock disturbs: a jump forward must not make
 /// every TTL check expire.
-#[derive(Clone, Copy, Debug)]
-struct Clock {
-    began: Instant,
-    at: Timestamp,
-}
-
-impl Clock {
-    fn start() -> Self {
-        Self { began: Instant::now(), at: Timestamp::now() }
-    }
-
-    fn now(&self) -> Timestamp {
-        self.at.plus(self.began.elapsed())
-    }
+fn clock() -> Clock {
+    let (began, at) = (Instant::now(), Timestamp::now());
+    Arc::new(move || at.plus(began.elapsed()))
 }
 
 /// The registry's own node: where instances that register without naming a node are.
@@ -264,6 +265,7 @@ fn own_node(config: &Config) -> Node {
     let tagged = ["lan".to_owned(), format!("lan_{family}"), "wan".into(), format!("wan_{family}")];
     Node {
         name: config.node.as_str().into(),
+        // Only until it has one.
         id: uuid::Uuid::new_v4().to_string(),
         tagged_addresses: tagged.into_iter().map(|tag| (tag, address.clone())).collect(),
         meta: [("consul-network-segment".to_owned(), String::new())].into(),

@@ -81,7 +81,12 @@ impl From<Error> for Fault {
                 Refusal::Txn(_) => StatusCode::CONFLICT,
             },
             Error::TooManyWatchers(_) => StatusCode::TOO_MANY_REQUESTS,
-            Error::AddressInUse(_) | Error::Listen { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            Error::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            // As when Consul's servers have no leader: clients try again.
+            Error::Unconfirmed(_)
+            | Error::AddressInUse(_)
+            | Error::Listen { .. }
+            | Error::Recover(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Error::Stopped => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self::new(status, error.to_string())
