@@ -13,6 +13,7 @@ use bytes::BytesMut;
 use rustix::net::{RecvFlags, SendFlags};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
+use tokio::task::coop::has_budget_remaining;
 
 /// The most bytes that one [`poll_recv`] reads.
 pub(crate) const MOST_RECEIVED: usize = 16 << 10;
@@ -31,8 +32,10 @@ pub(crate) fn poll_recv(
     into: &mut BytesMut,
 ) -> Poll<io::Result<usize>> {
     RECEIVED.with_borrow_mut(|buffer| {
-        loop {
+        if !has_budget_remaining() {
             ready!(socket.poll_read_ready(cx))?;
+        }
+        loop {
             let mut received = 0;
             let tried = socket.try_io(Interest::READABLE, || {
                 (_, received) = rustix::net::recv(socket, &mut buffer[..], RecvFlags::empty())?;
@@ -44,8 +47,16 @@ pub(crate) fn poll_recv(
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
                     return Poll::Ready(Err(error));
                 }
-                Err(_) if received == 0 => continue,
-                _ => {}
+                Err(_) if received == 0 => {
+                    ready!(socket.poll_read_ready(cx))?;
+                    continue;
+                }
+                Err(_) => {}
+                // There may be more at once: whoever goes on reading without a wait is held to the
+                // budget of its task, so that others get their turn.
+                Ok(()) => {
+                    let _spent = socket.poll_read_ready(cx);
+                }
             }
             if into.capacity() - into.len() < received {
                 into.reserve(received.max(ROOM));
