@@ -2,10 +2,10 @@
 //! answers, within what is safe, what the budget allows and what time is left.
 
 use std::borrow::Cow;
-use std::future::{Future, poll_fn};
+use std::future::{Future as _, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -24,7 +24,7 @@ use crate::config::model::{self, Retries};
 use crate::fault::{Fault, connect_failure, exchange_failure};
 use crate::http::head::{Fields, Known};
 use crate::http1::Limits;
-use crate::upstream::{self, BodyKind, Empty, Exchange, Head, Retry};
+use crate::upstream::{self, BodyKind, Exchange, Head, Retry};
 
 /// Instances that are tried for want of a connection, however few retries are configured.
 const MOST_CONNECTS: u32 = 8;
@@ -106,7 +106,7 @@ impl Try {
 }
 
 /// A try that gave no answer.
-struct Failed {
+pub(super) struct Failed {
     fault: Fault,
     retry: Retry,
     /// There was no connection to the instance.
@@ -114,21 +114,21 @@ struct Failed {
 }
 
 impl Failed {
-    const fn on_connection(fault: Fault, retry: Retry) -> Self {
+    pub(super) const fn on_connection(fault: Fault, retry: Retry) -> Self {
         Self { fault, retry, is_unconnected: false }
     }
 }
 
 /// Which limit a wait for a head runs into first.
 #[derive(Clone, Copy)]
-struct Limit {
-    at: Option<Instant>,
-    fault: Fault,
-    retry: Retry,
+pub(super) struct Limit {
+    pub(super) at: Option<Instant>,
+    pub(super) fault: Fault,
+    pub(super) retry: Retry,
 }
 
 /// One call being forwarded.
-struct Forward<'a> {
+pub(super) struct Forward<'a> {
     outgoing: &'a Outgoing<'a>,
     service: &'a Arc<Service>,
     settings: Arc<model::Service>,
@@ -211,7 +211,7 @@ pub(crate) async fn forward(
 
 impl Forward<'_> {
     /// `balance`: chooses an instance that was not tried yet, if there is one.
-    fn pick(&self, call: &Call) -> Option<Arc<Endpoint>> {
+    pub(super) fn pick(&self, call: &Call) -> Option<Arc<Endpoint>> {
         let mut rng = call.session.worker.rng.borrow_mut();
         self.service.pick(&mut PickContext {
             hash: self.outgoing.hash,
@@ -222,7 +222,7 @@ impl Forward<'_> {
     }
 
     /// Notes that an instance is tried.
-    fn note(&mut self, call: &mut Call, endpoint: &Endpoint) {
+    pub(super) fn note(&mut self, call: &mut Call, endpoint: &Endpoint) {
         self.tried.push(endpoint.id);
         call.tries += 1;
         call.endpoint = Some(endpoint.address);
@@ -266,73 +266,8 @@ impl Forward<'_> {
         }
     }
 
-    /// What a wait that nothing interrupts has come to.
-    fn concluded(
-        &self,
-        awaited: Awaited,
-        exchange: Exchange,
-        tried: Try,
-        limit: Limit,
-    ) -> Result<Box<Answered>, Failed> {
-        match awaited {
-            Awaited::Head(head) => Ok(self.answered(head, exchange, tried)),
-            Awaited::Failed(failed, failure) => {
-                tried.finish(failure.map_or(Outcome::Cancelled, Outcome::Failure));
-                Err(failed)
-            }
-            Awaited::Late | Awaited::Look => {
-                exchange.condemn();
-                tried.finish(Outcome::Failure(Failure::Timeout));
-                Err(Failed::on_connection(limit.fault, limit.retry))
-            }
-        }
-    }
-
-    /// Asks another instance as well, and takes whichever answers first.
-    async fn hedge(
-        &mut self,
-        call: &mut Call,
-        mut first: Exchange,
-        tried: Try,
-        limit: Limit,
-    ) -> Result<Box<Answered>, Failed> {
-        let Some(other) = self.pick(call) else {
-            let awaited = race(&mut first, std::future::pending(), limit.at).await;
-            return self.raced(awaited, first, tried, limit);
-        };
-        self.note(call, &other);
-        let second = async {
-            let (mut exchange, other_try, _) = self.send(call, &other).await?;
-            match poll_fn(|cx| poll_final_head(cx, &mut exchange)).await {
-                Ok(head) => Ok(self.answered(head, exchange, other_try)),
-                Err((failed, failure)) => {
-                    other_try.finish(failure.map_or(Outcome::Cancelled, Outcome::Failure));
-                    Err(failed)
-                }
-            }
-        };
-        let awaited = race(&mut first, second, limit.at).await;
-        self.raced(awaited, first, tried, limit)
-    }
-
-    fn raced(
-        &self,
-        raced: Raced,
-        first: Exchange,
-        tried: Try,
-        limit: Limit,
-    ) -> Result<Box<Answered>, Failed> {
-        match raced {
-            Raced::First(awaited) => self.concluded(awaited, first, tried, limit),
-            Raced::Second(answered) => {
-                tried.finish(Outcome::Failure(Failure::Timeout));
-                Ok(answered)
-            }
-        }
-    }
-
     /// Connects and begins to send; says when that was.
-    async fn send(
+    pub(super) async fn send(
         &self,
         call: &Call,
         endpoint: &Arc<Endpoint>,
@@ -370,7 +305,7 @@ impl Forward<'_> {
         }
     }
 
-    fn answered(&self, head: Head, exchange: Exchange, mut tried: Try) -> Box<Answered> {
+    pub(super) fn answered(&self, head: Head, exchange: Exchange, mut tried: Try) -> Box<Answered> {
         tried.heard();
         let settings = Arc::clone(&self.settings);
         let deadline = self.outgoing.deadline;
@@ -458,7 +393,7 @@ impl Forward<'_> {
 }
 
 /// What a wait for a head has come to.
-enum Awaited {
+pub(super) enum Awaited {
     Head(Head),
     Failed(Failed, Option<Failure>),
     /// A limit has passed.
@@ -500,68 +435,6 @@ async fn await_head(
         }
         let late = limit.is_some_and(|limit| Instant::now() >= limit);
         Poll::Ready(if late { Awaited::Late } else { Awaited::Look })
-    })
-    .await
-}
-
-/// The head of a response to a request without a body.
-fn poll_final_head(
-    cx: &mut Context<'_>,
-    exchange: &mut Exchange,
-) -> Poll<Result<Head, (Failed, Option<Failure>)>> {
-    loop {
-        match std::task::ready!(exchange.poll_head(cx, &mut Empty)) {
-            Ok(head) if head.is_informational() => {}
-            Ok(head) => return Poll::Ready(Ok(head)),
-            Err(error) => {
-                let failed = Failed::on_connection(error.kind.into(), error.retry);
-                return Poll::Ready(Err((failed, exchange_failure(&error))));
-            }
-        }
-    }
-}
-
-/// Which of two tries was quicker.
-enum Raced {
-    First(Awaited),
-    Second(Box<Answered>),
-}
-
-/// Waits for the first of two answers. One that fails leaves the other to be waited for.
-async fn race(
-    first: &mut Exchange,
-    second: impl Future<Output = Result<Box<Answered>, Failed>>,
-    limit: Option<Instant>,
-) -> Raced {
-    let mut second = pin!(second);
-    let mut first_failed = None;
-    let mut second_failed = false;
-    let late = async {
-        match limit {
-            Some(limit) => tokio::time::sleep_until(limit).await,
-            None => std::future::pending().await,
-        }
-    };
-    let mut late = pin!(late);
-    poll_fn(|cx| {
-        if first_failed.is_none()
-            && let Poll::Ready(head) = poll_final_head(cx, first)
-        {
-            match head {
-                Ok(head) => return Poll::Ready(Raced::First(Awaited::Head(head))),
-                Err(failed) => first_failed = Some(failed),
-            }
-        }
-        if !second_failed && let Poll::Ready(answer) = second.as_mut().poll(cx) {
-            match answer {
-                Ok(answered) => return Poll::Ready(Raced::Second(answered)),
-                Err(_) => second_failed = true,
-            }
-        }
-        if second_failed && let Some((failed, failure)) = first_failed.take() {
-            return Poll::Ready(Raced::First(Awaited::Failed(failed, failure)));
-        }
-        late.as_mut().poll(cx).map(|()| Raced::First(Awaited::Late))
     })
     .await
 }

@@ -9,6 +9,7 @@ mod body;
 mod call;
 mod forward;
 mod headers;
+mod hedge;
 mod relay;
 mod request;
 mod respond;
