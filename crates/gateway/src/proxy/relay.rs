@@ -8,12 +8,12 @@ use http::StatusCode;
 
 use super::body::Body;
 use super::call::Call;
-use super::forward::Try;
+use super::forward::{Answered, Try};
 use super::request::Length;
 use crate::cluster::{Failure, Outcome};
 use crate::fault::Fault;
 use crate::http::head::Fields;
-use crate::upstream::{Exchange, Frame, Source, Tunnel};
+use crate::upstream::{Frame, Source, Tunnel};
 
 /// A response on its way.
 pub(crate) struct Relay {
@@ -24,46 +24,43 @@ pub(crate) struct Relay {
     pub(crate) fields: Fields,
     /// What is known of the body's length.
     pub(crate) length: Length,
-    exchange: Option<Exchange>,
+    /// The exchange with the instance, until it has ended.
+    answered: Option<Box<Answered>>,
+    /// The try whose connection became a tunnel.
     tried: Option<Try>,
     /// What is left of the request's body.
     body: Body,
     call: Call,
     idle_timeout: Duration,
     /// When the call is cut, if it may be.
-    cut_at: Option<tokio::time::Instant>,
+    pub(super) cut_at: Option<tokio::time::Instant>,
     /// Nothing was waited for since the head came, so that it is still that time.
     pub(crate) at_once: bool,
     ended: bool,
 }
 
-/// What a [`Relay`] is made of.
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) fields: Fields,
-    pub(crate) length: Length,
-    pub(crate) exchange: Exchange,
-    pub(crate) tried: Try,
-    pub(crate) body: Body,
-    pub(crate) idle_timeout: Duration,
-    pub(crate) cut_at: Option<tokio::time::Instant>,
-}
-
 impl Relay {
-    /// Takes over the call from the phases.
-    pub(crate) fn new(mut call: Call, answer: Answer) -> Self {
-        call.status = Some(answer.status);
-        call.note_grpc_status(&answer.fields);
+    /// Takes over the call from the phases. `fields` are those of the answer as the client gets them.
+    pub(super) fn new(
+        mut call: Call,
+        answered: Box<Answered>,
+        fields: Fields,
+        length: Length,
+        body: Body,
+    ) -> Self {
+        let status = answered.head.status;
+        call.status = Some(status);
+        call.note_grpc_status(&fields);
         Self {
-            status: answer.status,
-            fields: answer.fields,
-            length: answer.length,
-            exchange: Some(answer.exchange),
-            tried: Some(answer.tried),
-            body: answer.body,
+            status,
+            fields,
+            length,
+            idle_timeout: answered.settings.idle_timeout,
+            answered: Some(answered),
+            tried: None,
+            body,
             call,
-            idle_timeout: answer.idle_timeout,
-            cut_at: answer.cut_at,
+            cut_at: None,
             at_once: false,
             ended: false,
         }
@@ -75,7 +72,9 @@ impl Relay {
         cx: &mut Context<'_>,
         source: &mut dyn Source,
     ) -> Poll<Option<Result<Frame, Fault>>> {
-        let Some(exchange) = &mut self.exchange else { return Poll::Ready(None) };
+        let Some(Answered { exchange, .. }) = self.answered.as_deref_mut() else {
+            return Poll::Ready(None);
+        };
         let mut source = self.body.over(source);
         let frame = match ready!(exchange.poll_frame(cx, &mut source)) {
             Some(Ok(frame)) => frame,
@@ -99,7 +98,7 @@ impl Relay {
     /// Moves what is left of the request's body while the client takes nothing of the response: some
     /// clients read nothing before they have sent everything.
     pub(crate) fn poll_upload(&mut self, cx: &mut Context<'_>, source: &mut dyn Source) {
-        if let Some(exchange) = &mut self.exchange {
+        if let Some(Answered { exchange, .. }) = self.answered.as_deref_mut() {
             // What fails here shows when the response is polled next.
             let _moved = exchange.poll_upload(cx, &mut self.body.over(source));
         }
@@ -107,7 +106,7 @@ impl Relay {
 
     /// Bytes moved to and from the instance so far: while they grow, the call is not idle.
     pub(crate) fn progress(&self) -> u64 {
-        self.exchange.as_ref().map_or(0, Exchange::progress)
+        self.answered.as_ref().map_or(0, |answered| answered.exchange.progress())
     }
 
     /// Until when something must move, and what it means when nothing did. `since` is when
@@ -130,7 +129,6 @@ impl Relay {
         }
         self.call.fault = fault;
         self.call.received += self.body.received;
-        self.exchange = None;
         let outcome = match fault {
             None => self.outcome_by_status(),
             Some(Fault::Timeout(_)) => Outcome::Failure(Failure::Timeout),
@@ -138,11 +136,14 @@ impl Relay {
             Some(Fault::Closed) => Outcome::Failure(Failure::Reset),
             Some(_) => Outcome::Cancelled,
         };
-        match self.tried.take() {
-            Some(tried) if self.at_once => tried.finish_with_head(outcome),
-            Some(tried) => tried.finish(outcome),
-            None => {}
-        }
+        let tried = match self.answered.take() {
+            Some(answered) => answered.tried,
+            None => match self.tried.take() {
+                Some(tried) => tried,
+                None => return,
+            },
+        };
+        if self.at_once { tried.finish_with_head(outcome) } else { tried.finish(outcome) }
     }
 
     /// [`Relay::finish`], and the end of the call's ledger: returns when that was.
@@ -161,7 +162,9 @@ impl Relay {
 
     /// The connection that stopped being HTTP. `None` when the relay has ended.
     pub(crate) fn take_tunnel(&mut self) -> Option<Tunnel> {
-        self.exchange.take().map(Exchange::into_tunnel)
+        let Answered { exchange, tried, .. } = *self.answered.take()?;
+        self.tried = Some(tried);
+        Some(exchange.into_tunnel())
     }
 
     /// Notes bytes that a tunnel carried.
@@ -172,7 +175,7 @@ impl Relay {
 
     /// Whether the body ends with the part that was returned last.
     pub(crate) fn is_last(&self) -> bool {
-        self.exchange.as_ref().is_some_and(Exchange::is_end)
+        self.answered.as_ref().is_some_and(|answered| answered.exchange.is_end())
     }
 
     /// How long a tunnel may be idle.

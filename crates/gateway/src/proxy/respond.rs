@@ -10,7 +10,7 @@ use posthouse_base::problem::{MEDIA_TYPE, Problem};
 use super::body::Body;
 use super::call::Call;
 use super::forward::Answered;
-use super::relay::{Answer, Relay};
+use super::relay::Relay;
 use super::request::{Length, Local, Reply, Request, closes};
 use crate::cluster::Service;
 use crate::config::model::{self, Respond};
@@ -25,25 +25,24 @@ pub(super) fn relay(
     call: Call,
     request: &Request,
     route: Option<&Route<Arc<Service>>>,
-    answered: Box<Answered>,
+    mut answered: Box<Answered>,
     mut body: Body,
 ) -> Reply {
-    let Answered { head, exchange, tried, settings, deadline } = *answered;
-    let upgraded = request.upgrade && head.is_switched();
-    let mut fields = head.fields;
-    let upgrade = fields.get(Known::Upgrade).map(<[u8]>::to_vec);
+    let upgraded = request.upgrade && answered.head.is_switched();
+    let mut fields = std::mem::take(&mut answered.head.fields);
+    let upgrade = fields.get(Known::Upgrade).filter(|_| upgraded).map(<[u8]>::to_vec);
     fields.strip_hop_by_hop();
     if upgraded {
         fields.set_known(Known::Connection, b"upgrade");
         fields.set_known(Known::Upgrade, upgrade.as_deref().unwrap_or(b"websocket"));
         if let Some(key) = &request.websocket_key {
-            key.prove(head.status, &mut fields);
+            key.prove(answered.head.status, &mut fields);
         }
     }
     if let Some(route) = route {
         rewrite::edit(&route.config.response_headers, &mut fields);
     }
-    let length = match head.body {
+    let length = match answered.head.body {
         BodyKind::None => Length::Known(0),
         BodyKind::Length(length) => Length::Known(length),
         BodyKind::Unknown => Length::Unknown,
@@ -51,12 +50,11 @@ pub(super) fn relay(
     let cuts_streams = route.is_some_and(|route| route.config.timeout_streams);
     // A gRPC caller's deadline is its own word on its stream; any other total time is not.
     let asked = call.is_grpc && request.grpc_timeout.is_some();
-    let cut_at = deadline.filter(|_| asked || cuts_streams || (length.is_known() && !upgraded));
+    let may_cut = asked || cuts_streams || (length.is_known() && !upgraded);
+    let cut_at = answered.deadline.filter(|_| may_cut);
     body.settle();
-    let idle_timeout = settings.idle_timeout;
-    let status = head.status;
-    let answer = Answer { status, fields, length, exchange, tried, body, idle_timeout, cut_at };
-    let relay = Box::new(Relay::new(call, answer));
+    let mut relay = Box::new(Relay::new(call, answered, fields, length, body));
+    relay.cut_at = cut_at;
     if upgraded { Reply::Upgraded(relay) } else { Reply::Relay(relay) }
 }
 
