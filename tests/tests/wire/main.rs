@@ -9,7 +9,8 @@
 //!
 //! [`recorder`] notes every byte that reaches the instance; [`script`] answers with any bytes; [`frames`] writes and reads HTTP/2 by
 //! hand. Requests: [`requests1`], [`requests2`]; responses: [`responses1`], [`responses2`];
-//! what must pass: [`passing`]; bodies, streams and slow clients: [`streams`], [`streams2`], [`clients2`].
+//! what must pass: [`passing`]; bodies, streams and slow clients: [`streams`], [`streams2`],
+//! [`clients2`]; what is logged: [`ledger`].
 
 mod chunk_rows;
 mod clients2;
@@ -17,6 +18,7 @@ mod field_rows;
 mod frame_rows;
 mod frames;
 mod framing_rows;
+mod ledger;
 mod line_rows;
 mod passing;
 mod recorder;

@@ -115,7 +115,7 @@ fn header(head: &str, name: &str) -> String {
 }
 
 /// What proves that the instance has read the key (RFC 6455 §4.2.2).
-fn accept_of(key: &str) -> String {
+pub(crate) fn accept_of(key: &str) -> String {
     let salted = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
     base64::engine::general_purpose::STANDARD.encode(sha1::Sha1::digest(salted))
 }

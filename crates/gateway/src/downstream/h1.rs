@@ -25,6 +25,8 @@ use crate::upstream::{Frame, Source, SourceError};
 
 /// Response bytes that wait to be written before more are taken from the instance.
 const HIGH_WATER: usize = 64 << 10;
+/// Bytes of further requests that are read while one is answered.
+const READ_AHEAD: usize = 16 << 10;
 /// Pieces of a body up to this size are copied behind what waits, to be written with it.
 const COPY_LIMIT: usize = 16 << 10;
 /// What a client may still send after an answer that ends its connection, so that the answer is
@@ -55,6 +57,8 @@ pub(crate) struct Connection {
     rested: Option<Instant>,
     /// The listener closes: there is no further call.
     closing: Closing,
+    /// The client has closed its side while it was owed an answer.
+    is_gone: bool,
 }
 
 /// What came instead of, or as, the next request.
@@ -80,6 +84,7 @@ pub(crate) async fn serve(session: Session, early: BytesMut, io: Io) {
         idle_timeout: Duration::ZERO,
         rested: None,
         closing: Closing::of(session.door.closing.clone()),
+        is_gone: false,
     };
     loop {
         let snapshot = session.worker.shared.snapshot.load_full();
@@ -164,6 +169,7 @@ impl Connection {
         let reply = proxy::handle(session, &mut request, self).await;
         keep_alive &= self.body.is_end() || self.skip_what_is_here();
         let sent = match reply {
+            Reply::Local(_) if self.is_gone => return After::Close,
             Reply::Local(local) => {
                 keep_alive &= !local.closes;
                 self.send_local(&method, local, keep_alive).await.is_ok()
@@ -373,7 +379,8 @@ impl Connection {
 
     /// Says that the protocol changes, and carries bytes from then on.
     async fn upgrade(&mut self, session: &Session, mut relay: Box<Relay>) -> After {
-        self.begin(StatusCode::SWITCHING_PROTOCOLS, Version::Http11);
+        relay.answer_with(StatusCode::SWITCHING_PROTOCOLS);
+        self.begin(relay.status, Version::Http11);
         relay.fields.write_http1(&mut self.outgoing);
         self.outgoing.extend_from_slice(b"\r\n");
         if self.write_out().await.is_err() {
@@ -473,6 +480,23 @@ impl Client for Connection {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // A broken connection shows when the response is written.
         self.poll_write_out(cx).map(drop)
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.body.is_end() {
+            return Poll::Pending;
+        }
+        // What comes before its end are further requests, which need not all be read now.
+        while self.incoming.len() < READ_AHEAD {
+            match std::task::ready!(self.poll_fill(cx)) {
+                Ok(1..) => {}
+                _ => {
+                    self.is_gone = true;
+                    return Poll::Ready(());
+                }
+            }
+        }
+        Poll::Pending
     }
 
     fn timer(&mut self) -> &mut Timer {

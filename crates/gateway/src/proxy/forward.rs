@@ -426,6 +426,10 @@ async fn await_head(
             client.informational(head.status, &head.fields);
             let _sent = client.poll_flush(cx);
         }
+        if client.poll_gone(cx).is_ready() {
+            let failed = Failed::on_connection(Fault::ClientGone, Retry::Never);
+            return Poll::Ready(Awaited::Failed(failed, None));
+        }
         let first = match (limit, look) {
             (Some(limit), Some(look)) => Some(limit.min(look)),
             (one, other) => one.or(other),

@@ -60,10 +60,7 @@ pub(crate) async fn handle(
     let mut call = accept(session, &snapshot, request);
     let mut plan = match route(&snapshot, &mut call, request) {
         Ok(Way::Forward(plan)) => plan,
-        Ok(Way::Local(local)) => {
-            call.status = Some(local.status);
-            return Reply::Local(local);
-        }
+        Ok(Way::Local(local)) => return Reply::Local(respond::local(&mut call, local)),
         Err(fault) => return Reply::Local(respond::fault(&mut call, fault, None)),
     };
     match run(&snapshot, &mut call, request, &mut plan, client).await {

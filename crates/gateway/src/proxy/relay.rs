@@ -178,6 +178,13 @@ impl Relay {
         self.answered.as_ref().is_some_and(|answered| answered.exchange.is_end())
     }
 
+    /// The client is told of the change of protocols by another status than the instance's: each
+    /// version of HTTP has its own.
+    pub(crate) fn answer_with(&mut self, status: StatusCode) {
+        self.status = status;
+        self.call.status = Some(status);
+    }
+
     /// How long a tunnel may be idle.
     pub(crate) const fn idle_timeout(&self) -> Duration {
         self.idle_timeout

@@ -23,6 +23,12 @@ pub(crate) trait Client: Source {
     /// Sends what waits. Ready when nothing does, or nothing more can be done.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
+    /// Ready once the client is known to have closed its side after its request: nobody waits for
+    /// the answer any more. Where that is noticed in another way, never.
+    fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+
     /// The timer for the waits of this call.
     fn timer(&mut self) -> &mut Timer;
 }

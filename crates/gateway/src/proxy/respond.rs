@@ -58,6 +58,15 @@ pub(super) fn relay(
     if upgraded { Reply::Upgraded(relay) } else { Reply::Relay(relay) }
 }
 
+/// Notes a response that the gateway makes itself.
+pub(super) fn local(call: &mut Call, local: Local) -> Local {
+    call.status = Some(local.status);
+    if call.method.as_ref() != Some(&Method::HEAD) {
+        call.sent = local.body.len() as u64;
+    }
+    local
+}
+
 /// Turns a fault into a response.
 pub(super) fn fault(call: &mut Call, fault: Fault, allow: Option<&[Method]>) -> Local {
     call.fault = Some(fault);
@@ -72,7 +81,6 @@ pub(super) fn fault(call: &mut Call, fault: Fault, allow: Option<&[Method]>) -> 
         return Local { status: StatusCode::OK, fields, body: Bytes::new(), closes: closes(fault) };
     }
     let status = fault.status();
-    call.status = Some(status);
     fields.append_known(Known::ContentType, MEDIA_TYPE.as_bytes());
     if let Some(allow) = allow {
         let names: Vec<&str> = allow.iter().map(Method::as_str).collect();
@@ -84,7 +92,7 @@ pub(super) fn fault(call: &mut Call, fault: Fault, allow: Option<&[Method]>) -> 
     let title = status.canonical_reason().unwrap_or("Error");
     let mut problem = Problem::new(status.as_u16(), title).detail(fault.detail());
     problem.kind = format!("urn:posthouse:problem:{}", fault.label());
-    Local { status, fields, body: problem.to_json().into(), closes: closes(fault) }
+    local(call, Local { status, fields, body: problem.to_json().into(), closes: closes(fault) })
 }
 
 /// A redirect.

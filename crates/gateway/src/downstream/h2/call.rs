@@ -120,7 +120,7 @@ async fn upgrade(session: &Session, mut relay: Box<Relay>, client: Stream<'_>) {
     {
         fields.remove(name);
     }
-    relay.status = StatusCode::OK;
+    relay.answer_with(StatusCode::OK);
     let stream = send_head(&mut client.respond.borrow_mut(), StatusCode::OK, &fields, false);
     match stream {
         Some(stream) => tunnel::carry(session, Duplex::new(client.body, stream), relay).await,
