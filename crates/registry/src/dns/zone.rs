@@ -5,9 +5,9 @@
 //! asker is sent on (CNAME), but only when no instance has an address of its own, since a CNAME
 //! tolerates nothing beside it (RFC 1034 §3.6.2).
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 
 use fastrand::Rng;
 use hickory_proto::op::{Query, ResponseCode};
@@ -15,6 +15,7 @@ use hickory_proto::rr::rdata::{A, AAAA, CNAME, NS, SOA, SRV, TXT};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
 use super::name::{Asked, Ours, spelled};
+use crate::access::{Grant, Kind};
 use crate::config::Config;
 use crate::state::{Index, InstanceView, Node, NodeName, ServiceName, State, Status, Topic};
 
@@ -38,7 +39,8 @@ pub struct Zone {
     ttl_seconds: u32,
     pub(super) max_answers: usize,
     pub(super) max_udp_answers: usize,
-    spellings: Mutex<Option<Spellings>>,
+    /// What askers may be told: they bring no token.
+    grant: Arc<Grant>,
 }
 
 /// The answer to a question.
@@ -56,14 +58,6 @@ pub(super) struct Answer {
     pub(super) along: Option<Record>,
 }
 
-/// How the names of services are written that have capitals in them: DNS does not tell cases apart,
-/// the registry does.
-#[derive(Debug)]
-struct Spellings {
-    of: Index,
-    names: HashMap<String, ServiceName, foldhash::fast::RandomState>,
-}
-
 impl Zone {
     /// The zone of a registry that is configured so.
     #[must_use]
@@ -76,7 +70,7 @@ impl Zone {
             ttl_seconds: u32::try_from(config.dns_ttl.as_secs()).unwrap_or(u32::MAX),
             max_answers: limits.dns_answers,
             max_udp_answers: limits.dns_udp_answers,
-            spellings: Mutex::default(),
+            grant: Arc::clone(config.access().anonymous()),
         }
     }
 
@@ -137,28 +131,6 @@ impl Zone {
     fn address_name(&self, address: IpAddr) -> Option<Name> {
         self.below([spelled(address).as_str()].into_iter(), "addr")
     }
-
-    /// The service of a name, however the name is written.
-    fn spelling(&self, state: &State, name: &str) -> Option<ServiceName> {
-        let is_there = |name: &ServiceName| state.instances_bare(name).next().is_some();
-        let lower = name.to_ascii_lowercase();
-        for written in [name, &lower] {
-            let written = ServiceName::from(written);
-            if is_there(&written) {
-                return Some(written);
-            }
-        }
-        let mut spellings = self.spellings.lock().unwrap_or_else(PoisonError::into_inner);
-        let of = state.index_of(&Topic::Services);
-        if spellings.as_ref().is_none_or(|known| known.of != of) {
-            let has_capitals =
-                |name: &&ServiceName| name.as_str().bytes().any(|byte| byte.is_ascii_uppercase());
-            let named = state.services().filter(has_capitals);
-            let names = named.map(|name| (name.as_str().to_ascii_lowercase(), name.clone()));
-            *spellings = Some(Spellings { of, names: names.collect() });
-        }
-        spellings.as_ref().and_then(|known| known.names.get(&lower).cloned())
-    }
 }
 
 impl Reply {
@@ -206,6 +178,10 @@ impl Found<'_> {
         self.index = self.index.max(self.state.index_of(topic));
     }
 
+    fn may_tell(&self, kind: Kind, name: &str) -> bool {
+        self.zone.grant.may_read(kind, name)
+    }
+
     fn wants(&self, kind: RecordType) -> bool {
         self.kind == kind || self.kind == RecordType::ANY
     }
@@ -237,10 +213,8 @@ impl Found<'_> {
     }
 
     fn node(&mut self, name: &Name, asked: &str, rng: &mut Rng, aliases: usize) -> bool {
-        let known = self.state.node(&NodeName::from(asked)).map(|view| view.node).or_else(|| {
-            let mut nodes = self.state.nodes();
-            nodes.find(|node| node.value.name.as_str().eq_ignore_ascii_case(asked)).cloned()
-        });
+        let known = self.state.node(&NodeName::from(asked)).map(|view| view.node);
+        let known = known.filter(|node| self.may_tell(Kind::Node, node.value.name.as_str()));
         let Some(node) = known else {
             self.goes_by(&Topic::Nodes);
             return false;
@@ -264,14 +238,15 @@ impl Found<'_> {
         rng: &mut Rng,
         aliases: usize,
     ) -> bool {
-        let Some(service) = self.zone.spelling(self.state, service) else {
-            self.goes_by(&Topic::Services);
-            return false;
-        };
+        let service = ServiceName::from(service);
         self.goes_by(&Topic::Service(service.clone()));
         let all = self.state.instances(&service);
-        let mut views: Vec<InstanceView> =
-            all.filter(|view| view.status() != Status::Critical && has_tag(view, tag)).collect();
+        let all = all.filter(|view| view.status() != Status::Critical && has_tag(view, tag));
+        let may_tell = |view: &InstanceView| {
+            self.may_tell(Kind::Service, view.instance.value.service.as_str())
+                && self.may_tell(Kind::Node, view.node.value.name.as_str())
+        };
+        let mut views: Vec<InstanceView> = all.filter(may_tell).collect();
         if views.is_empty() {
             return false;
         }

@@ -79,9 +79,8 @@ impl From<&kv::Entry> for Entry {
 impl Entry {
     fn read(self) -> Result<kv::Entry, Unreadable> {
         let value = STANDARD_NO_PAD.decode(&self.value);
-        let value = value.map_err(|error| {
-            Unreadable(format!("the value of the key `{}`: {error}", self.key))
-        })?;
+        let value = value
+            .map_err(|error| Unreadable(format!("the value of the key `{}`: {error}", self.key)))?;
         Ok(kv::Entry {
             key: self.key.into(),
             value: value.into(),

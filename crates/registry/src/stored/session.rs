@@ -84,10 +84,9 @@ impl Event {
 
     pub(super) fn read(self) -> session::Event {
         match self {
-            Self::Created { session, at } => session::Event::Created {
-                session: session.read(),
-                at: Timestamp::from_millis(at),
-            },
+            Self::Created { session, at } => {
+                session::Event::Created { session: session.read(), at: Timestamp::from_millis(at) }
+            }
             Self::Ended { id, cause, at } => session::Event::Ended {
                 id: id.into(),
                 cause: match cause {
@@ -144,7 +143,9 @@ impl From<&Image> for Checkpoint {
         let sessions = image.sessions.iter();
         let nodes = image.nodes.iter();
         Self {
-            sessions: sessions.map(|stored| ((&stored.value).into(), stored.created.get())).collect(),
+            sessions: sessions
+                .map(|stored| ((&stored.value).into(), stored.created.get()))
+                .collect(),
             index: image.index.get(),
             nodes: nodes.map(|(name, index)| (name.to_shared(), index.get())).collect(),
         }

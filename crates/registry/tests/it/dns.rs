@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use hickory_proto::op::{Edns, Message, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
+use posthouse_registry::{Level, RawRules, RawToken, RawTokens};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 
@@ -271,6 +272,30 @@ async fn capitals_in_registered_names_do_not_matter() {
 }
 
 /// As many instances, each with an address of its own.
+#[tokio::test]
+async fn what_may_not_be_read_without_a_token_is_not_told() {
+    let house = House::with(|raw| {
+        let allowed = [("web".to_owned(), Level::Read)].into();
+        let nodes = [(String::new(), Level::Read)].into();
+        let anonymous = RawRules { service: allowed, node: nodes, ..RawRules::default() };
+        let all = [(String::new(), Level::Write)];
+        let rules = RawRules { service: all.into(), ..RawRules::default() };
+        let secret = Some("all-all-all-all-all".into());
+        let token = RawToken { name: "all".into(), secret, rules, ..RawToken::default() };
+        raw.tokens = Some(RawTokens { anonymous, named: vec![token], ..RawTokens::default() });
+    })
+    .await;
+    for name in ["web", "db"] {
+        let body = format!(r#"{{"Name": "{name}", "Address": "10.0.0.1", "Port": 80}}"#);
+        let path = "/v1/agent/service/register?token=all-all-all-all-all";
+        assert_eq!(house.put(path, &body).await.status, 200);
+    }
+    let web = house.ask("web.service.consul.", RecordType::A).await;
+    assert_eq!((web.metadata.response_code, web.answers.len()), (ResponseCode::NoError, 1));
+    let db = house.ask("db.service.consul.", RecordType::A).await;
+    assert_eq!((db.metadata.response_code, db.answers.len()), (ResponseCode::NXDomain, 0));
+}
+
 async fn with_many(count: usize, change: impl FnOnce(&mut posthouse_registry::Raw)) -> House {
     let house = House::with(change).await;
     for n in 0..count {
