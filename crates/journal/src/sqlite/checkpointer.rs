@@ -44,30 +44,35 @@ struct State {
     closed: bool,
 }
 
+/// The writer's stay in a transaction.
+#[derive(Debug)]
+pub(super) struct Inside<'g>(&'g Gate);
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.writing = false;
+        if state.wanted {
+            self.0.changed.notify_all();
+        }
+    }
+}
+
 impl Gate {
     /// The writer begins, once the checkpointer does not need it to wait.
     ///
     /// # Errors
     /// What kept the checkpointer from moving the log.
-    pub(super) fn enter(&self) -> Result<(), Outage> {
+    pub(super) fn enter(&self) -> Result<Inside<'_>, Outage> {
         let mut state = self.lock();
-        while state.wanted {
+        while state.wanted && !state.closed {
             state = self.wait(state);
         }
         if let Some(fault) = state.fault.take() {
             return Err(fault);
         }
         state.writing = true;
-        Ok(())
-    }
-
-    /// The writer is done with its transaction.
-    pub(super) fn leave(&self) {
-        let mut state = self.lock();
-        state.writing = false;
-        if state.wanted {
-            self.changed.notify_all();
-        }
+        Ok(Inside(self))
     }
 
     /// A commit left so many pages in the log; `before` are those that were moved last.

@@ -22,6 +22,7 @@ mod readers;
 mod recover;
 mod scavenge;
 mod schema;
+mod stage;
 mod statements;
 #[cfg(test)]
 mod tests;
@@ -34,7 +35,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use posthouse_base::time::Timestamp;
@@ -48,6 +49,7 @@ use self::queue::Queue;
 use self::read::Reader;
 use self::readers::Read;
 use self::scavenge::Bell;
+use self::stage::{PART, Stage, Staged};
 use self::writer::{Order, Waiting};
 use crate::batch::{Batch, Checkpoint};
 use crate::config::Config;
@@ -62,6 +64,9 @@ use crate::recent::Recent;
 
 /// The name of the database in the data folder.
 pub const FILE: &str = "journal.db";
+
+/// How long the writer looks for the next batch before it sleeps.
+const PATIENCE: Duration = Duration::from_micros(30);
 
 /// What only tests and benchmarks set.
 #[derive(Clone, Debug, Default)]
@@ -150,6 +155,7 @@ struct Shared {
     recent: Recent,
     gate: Gate,
     scavenger: Bell,
+    stage: Stage,
     /// Pages of the file that hold nothing, when the scavenger looked last.
     free_pages: AtomicU64,
     metrics: Metrics,
@@ -174,17 +180,19 @@ impl Sqlite {
         let told = |error| fault::unavailable(&error);
         recover::empty_wal(&connection).map_err(told)?;
         let last = writer::load(&connection, 0).map_err(told)?.counter.position;
+        let generation = writer::last_generation(&connection).map_err(told)?;
         let limits = &config.limits;
         let file = File::open(&path).map_err(|error| engine(&error))?;
         let (publisher, head) = watch::channel(Head { position: last, health: Health::Serving });
         let shared = Arc::new(Shared {
-            writes: Queue::new(limits.queue, limits.queue_bytes.0),
+            writes: Queue::new(limits.queue, limits.queue_bytes.0).patient(PATIENCE),
             reads: Queue::new(limits.reads, 0),
             publisher: Mutex::new(Some(publisher)),
             head,
             recent: Recent::new(limits.recent.0, last),
             gate: Gate::default(),
             scavenger: Bell::default(),
+            stage: Stage::new(generation),
             free_pages: AtomicU64::new(0),
             metrics: Metrics::default(),
             taps: Arc::new(Taps::new(&path, &options)),
@@ -251,8 +259,24 @@ where
     F: FnOnce(&Arc<Shared>) + Send + 'static,
 {
     let shared = Arc::clone(shared);
-    let thread = thread::Builder::new().name(name).spawn(move || work(&shared));
+    let thread = thread::Builder::new().name(name).spawn(move || {
+        let _watch = Watch(&shared);
+        work(&shared);
+    });
     thread.map_err(|error| engine(&error))
+}
+
+/// Gives the journal up when its thread panics: whoever waits for it is told that it is closed.
+struct Watch<'s>(&'s Shared);
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let name = thread::current().name().unwrap_or_default().to_owned();
+            tracing::error!("the journal is closed, because its thread {name} panicked");
+            self.0.give_up();
+        }
+    }
 }
 
 fn join(thread: JoinHandle<()>) {
@@ -296,6 +320,18 @@ impl Shared {
         self.publisher.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Answers everybody who waits that the journal is closed.
+    fn give_up(&self) {
+        self.gate.close();
+        self.scavenger.close();
+        self.writes.close();
+        self.reads.close();
+        drop(self.publisher().take());
+        let now = Some(Instant::now());
+        self.writes.take(&mut Vec::new(), usize::MAX, u64::MAX, now);
+        self.reads.take(&mut Vec::new(), usize::MAX, u64::MAX, now);
+    }
+
     fn is_out(&self) -> bool {
         self.head.borrow().health != Health::Serving
     }
@@ -324,10 +360,15 @@ impl Census for Shared {
 impl Journal for Sqlite {
     fn submit(&self, batch: Batch) -> BoxFuture<'_, Result<Receipt, Error>> {
         Box::pin(async move {
+            let mut batch = batch;
             let checked = limits::check(&batch, &self.shared.config.limits);
-            let bytes = checked.inspect_err(|error| self.shared.metrics.refused(error))?;
+            let all = checked.inspect_err(|error| self.shared.metrics.refused(error))?;
             let (reply, receipt) = Receipt::new();
-            let order = Order::Batch(Waiting { batch, reply, since: Instant::now() });
+            let since = Instant::now();
+            let large = batch.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.data.len());
+            let staged = self.stage(&mut batch).await?;
+            let bytes = if staged.is_some() { all.saturating_sub(large) } else { all };
+            let order = Order::Batch(Waiting { batch, reply, since, staged });
             self.shared.writes.push(order, bytes).await?;
             Ok(receipt)
         })
@@ -378,6 +419,20 @@ impl Journal for Sqlite {
 }
 
 impl Sqlite {
+    /// Hands in the data of a large checkpoint before its batch.
+    async fn stage(&self, batch: &mut Batch) -> Result<Option<Staged>, Error> {
+        let large = |checkpoint: &&mut Checkpoint| checkpoint.data.len() > PART;
+        let Some(checkpoint) = batch.checkpoint.as_mut().filter(large) else { return Ok(None) };
+        let ticket = self.shared.stage.begin();
+        let mut parts = 0;
+        for part in ticket.parts(std::mem::take(&mut checkpoint.data)) {
+            let bytes = part.data.len();
+            self.shared.writes.push(Order::Part(part), bytes).await?;
+            parts += 1;
+        }
+        Ok(Some(Staged { ticket, parts }))
+    }
+
     fn read<T, F>(&self, read: F) -> BoxFuture<'_, Result<T, Error>>
     where
         T: Send + 'static,

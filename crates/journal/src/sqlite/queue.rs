@@ -17,6 +17,7 @@ pub(super) struct Queue<T> {
     places: Semaphore,
     bytes: Semaphore,
     most_bytes: u32,
+    patience: Duration,
 }
 
 struct Items<T> {
@@ -59,7 +60,13 @@ impl<T> Queue<T> {
             places: Semaphore::new(places.min(Semaphore::MAX_PERMITS)),
             bytes: Semaphore::new(usize::try_from(most_bytes).unwrap_or(Semaphore::MAX_PERMITS)),
             most_bytes,
+            patience: Duration::ZERO,
         }
+    }
+
+    /// A taker that finds nothing looks again for so long before it sleeps.
+    pub(super) fn patient(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Lets `item` in, once there is room for it. One that is larger than the queue has it alone.
@@ -106,7 +113,7 @@ impl<T> Queue<T> {
         bytes: u64,
         until: Option<Instant>,
     ) -> Taken {
-        let mut items = self.lock();
+        let mut items = self.linger(until);
         while items.waiting.is_empty() {
             if items.closed {
                 return Taken::Closed;
@@ -148,6 +155,22 @@ impl<T> Queue<T> {
     /// How many items wait.
     pub(super) fn len(&self) -> usize {
         self.lock().waiting.len()
+    }
+
+    /// Looks a few times before the taker goes to sleep: to be woken takes longer than most writers
+    /// take to come again with their next batch. Others that want the processor go first.
+    fn linger(&self, until: Option<Instant>) -> MutexGuard<'_, Items<T>> {
+        let mut items = self.lock();
+        if self.patience.is_zero() || until.is_some() {
+            return items;
+        }
+        let began = Instant::now();
+        while items.waiting.is_empty() && !items.closed && began.elapsed() < self.patience {
+            drop(items);
+            std::thread::yield_now();
+            items = self.lock();
+        }
+        items
     }
 
     fn lock(&self) -> MutexGuard<'_, Items<T>> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use foldhash::fast::RandomState;
 use hashlink::LruCache;
 use posthouse_base::time::Timestamp;
@@ -199,20 +199,37 @@ impl Reader {
         &mut self,
         stream: &StreamName,
     ) -> rusqlite::Result<Option<Checkpoint>> {
-        let mut sql = self.connection.prepare_cached(
-            "SELECT version, format, data FROM checkpoints WHERE name = ?1 AND space = ?2",
+        let snapshot = self.connection.unchecked_transaction()?;
+        let mut sql = snapshot.prepare_cached(
+            "SELECT version, format, data, generation FROM checkpoints \
+             WHERE name = ?1 AND space = ?2",
         )?;
         let by = params![stream.as_str(), statements::space(stream.space())];
-        let found = sql.query_row(by, |row| {
-            Ok(Checkpoint {
-                stream: stream.clone(),
-                version: row.get::<_, Option<i64>>(0)?.map(unsigned).map(Version::new),
-                format: row.get(1)?,
-                data: Bytes::copy_from_slice(row.get_ref(2)?.as_blob()?),
-            })
-        });
-        found.optional()
+        let mut rows = sql.query(by)?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        let data = match row.get(3)? {
+            None => Bytes::copy_from_slice(row.get_ref(2)?.as_blob()?),
+            Some(generation) => parts(&snapshot, generation)?,
+        };
+        Ok(Some(Checkpoint {
+            stream: stream.clone(),
+            version: row.get::<_, Option<i64>>(0)?.map(unsigned).map(Version::new),
+            format: row.get(1)?,
+            data,
+        }))
     }
+}
+
+/// The parts of a checkpoint, put together.
+fn parts(snapshot: &Connection, generation: i64) -> rusqlite::Result<Bytes> {
+    let mut sql = snapshot
+        .prepare_cached("SELECT data FROM checkpoint_parts WHERE generation = ?1 ORDER BY part")?;
+    let mut rows = sql.query([generation])?;
+    let mut all = BytesMut::new();
+    while let Some(row) = rows.next()? {
+        all.extend_from_slice(row.get_ref(0)?.as_blob()?);
+    }
+    Ok(all.freeze())
 }
 
 impl Memory {

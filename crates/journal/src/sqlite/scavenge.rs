@@ -122,7 +122,27 @@ fn round(shared: &Shared, connection: &mut Option<Connection>) -> Round<()> {
             scavenge(shared, connection, stream, head)?;
         }
     }
+    discard(shared, connection)?;
     shrink(shared, connection)
+}
+
+/// Deletes the parts that no checkpoint names, one at a time.
+fn discard(shared: &Shared, connection: &Connection) -> Round<()> {
+    // Before the database is read: what is named until then is seen there.
+    let open = shared.stage.open();
+    let mut sql = connection.prepare_cached(
+        "SELECT generation, count(*) FROM checkpoint_parts WHERE generation NOT IN \
+         (SELECT generation FROM checkpoints WHERE generation IS NOT NULL) GROUP BY generation",
+    )?;
+    let unnamed = sql
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<Vec<(i64, i64)>>>()?;
+    for (generation, parts) in unnamed {
+        for _ in 0..if open.contains(generation) { 0 } else { parts } {
+            ask(shared, Chore::Discard { generation })?;
+        }
+    }
+    Ok(())
 }
 
 /// The next streams that may have something to be deleted.

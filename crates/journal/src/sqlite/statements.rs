@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, Statement, params};
 use uuid::Uuid;
 
 use super::heads::{Head, Last};
+use super::stage::{Part, Staged};
 use crate::batch::{Checkpoint, StreamMetadata};
 use crate::event::{Format, NewEvent, Position, Space, StreamName, Table, Version};
 
@@ -60,7 +61,9 @@ impl<'c> Statements<'c> {
                  removed = ?5, max_count = ?6, max_age = ?7, truncate_before = ?8, \
                  tombstone = ?9, due = ?10 WHERE id = ?11",
             )?,
-            checkpoint: prepare("INSERT OR REPLACE INTO checkpoints VALUES (?1, ?2, ?3, ?4, ?5)")?,
+            checkpoint: prepare(
+                "INSERT OR REPLACE INTO checkpoints VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            )?,
             remove_at: prepare("DELETE FROM work WHERE position = ?1")?,
             tables: [
                 OfTable::prepare(connection, Table::Facts)?,
@@ -183,11 +186,41 @@ impl<'c> Statements<'c> {
         self.of(table).remove_versions.execute(range)
     }
 
-    pub(super) fn save_checkpoint(&mut self, checkpoint: &Checkpoint) -> rusqlite::Result<()> {
+    /// Saves a checkpoint; its data is in the parts of `staged`, if there are any.
+    pub(super) fn save_checkpoint(
+        &mut self,
+        checkpoint: &Checkpoint,
+        staged: Option<&Staged>,
+    ) -> rusqlite::Result<()> {
         let Checkpoint { stream, version, format, data } = checkpoint;
         let version = version.map(|version| signed(version.get()));
-        let values = params![stream.as_str(), space(stream.space()), version, format, &**data];
+        let (name, space) = (stream.as_str(), space(stream.space()));
+        let generation = staged.map(|staged| staged.ticket.generation);
+        let parts = staged.map_or(0, |staged| staged.parts);
+        let values = params![name, space, version, format, &**data, generation, parts];
         self.checkpoint.execute(values).map(drop)
+    }
+
+    pub(super) fn save_part(&mut self, part: &Part) -> rusqlite::Result<()> {
+        let Part { generation, number, data } = part;
+        let sql = "INSERT INTO checkpoint_parts VALUES (?1, ?2, ?3)";
+        let mut sql = self.connection.prepare_cached(sql)?;
+        sql.execute(params![generation, number, &**data]).map(drop)
+    }
+
+    /// Whether all parts were written: an outage in between may have taken some.
+    pub(super) fn has_parts(&mut self, staged: &Staged) -> rusqlite::Result<bool> {
+        let sql = "SELECT count(*) FROM checkpoint_parts WHERE generation = ?1";
+        let mut sql = self.connection.prepare_cached(sql)?;
+        let found: i64 = sql.query_row([staged.ticket.generation], |row| row.get(0))?;
+        Ok(found == staged.parts)
+    }
+
+    /// Deletes one part of a generation; how many that were.
+    pub(super) fn remove_part(&mut self, generation: i64) -> rusqlite::Result<usize> {
+        let sql = "DELETE FROM checkpoint_parts WHERE generation = ?1 AND part = \
+                   (SELECT max(part) FROM checkpoint_parts WHERE generation = ?1)";
+        self.connection.prepare_cached(sql)?.execute([generation])
     }
 
     /// Gives up to `pages` unused pages back to the file system.

@@ -9,9 +9,10 @@ use posthouse_base::time::Timestamp;
 use uuid::Uuid;
 
 use super::heads::{Head, Heads, Last};
+use super::stage::Staged;
 use super::statements::{Counter, Statements};
 use crate::batch::{Append, Batch, Checkpoint, Expected, Removal, StreamMetadata};
-use crate::error::Error;
+use crate::error::{Error, Outage};
 use crate::event::{Position, Recorded, StreamName, Table, Version};
 use crate::journal::Appended;
 use crate::recent::Fresh;
@@ -79,6 +80,8 @@ pub(super) enum Chore {
     Cut { table: Table, stream: i64, from: Version, end: Version },
     /// All of a stream below `end` is deleted: it need not be looked at again.
     Settle { stream: StreamName, end: Version },
+    /// Deletes a part of a checkpoint that none names.
+    Discard { generation: i64 },
     /// Gives so many unused pages back to the file system.
     Shrink { pages: u32 },
 }
@@ -93,6 +96,7 @@ impl Log {
     pub(super) fn write(
         &mut self,
         batch: &Batch,
+        staged: Option<&Staged>,
         now: Timestamp,
         sql: &mut Statements<'_>,
     ) -> Outcome<Written> {
@@ -101,6 +105,12 @@ impl Log {
             let appended = Appended { streams, repeated: true };
             let (after, time, limited) = (before.position, before.time, Vec::new());
             return Ok(Ok(Written { after, time, limited, appended }));
+        }
+        if let Some(staged) = staged
+            && !sql.has_parts(staged)?
+        {
+            let detail = "the journal was out while the checkpoint was written".to_owned();
+            return Ok(Err(Error::Unavailable(Outage::Engine(detail))));
         }
         let places = match self.judge(batch, sql)? {
             Ok(places) => places,
@@ -125,7 +135,7 @@ impl Log {
             self.remove(removal, sql)?;
         }
         if let Some(checkpoint) = &batch.checkpoint {
-            sql.save_checkpoint(checkpoint)?;
+            sql.save_checkpoint(checkpoint, staged)?;
         }
         self.heads.keep();
         let limited = places.iter().map(|place| place.limited).collect();
@@ -151,6 +161,7 @@ impl Log {
                 }
                 Ok(usize::from(settled))
             }
+            Chore::Discard { generation } => sql.remove_part(*generation),
             Chore::Shrink { pages } => sql.shrink(*pages),
         }
     }

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::heads::Heads;
 use super::queue::Taken;
+use super::stage::{Part, Staged};
 use super::statements::{Counter, Statements, position, unsigned};
 use super::write::{Chore, Log, Written};
 use super::{Shared, fault, recover};
@@ -23,6 +24,8 @@ use crate::recent::Gone;
 pub(super) enum Order {
     /// By those who use the journal.
     Batch(Waiting),
+    /// A part of a checkpoint. Nobody waits for it: its batch counts the parts.
+    Part(Part),
     /// By the scavenger.
     Chore(Chore, mpsc::Sender<Result<usize, Outage>>),
 }
@@ -33,6 +36,8 @@ pub(super) struct Waiting {
     pub(super) batch: Batch,
     pub(super) reply: oneshot::Sender<Result<Appended, Error>>,
     pub(super) since: Instant,
+    /// Where the data of its checkpoint is, if that is large.
+    pub(super) staged: Option<Staged>,
 }
 
 /// What was done within a transaction that may still fail.
@@ -40,6 +45,7 @@ pub(super) struct Waiting {
 #[expect(clippy::large_enum_variant, reason = "nearly all of them are batches")]
 enum Done {
     Batch(Waiting, Result<Written, Error>),
+    Part,
     Chore(mpsc::Sender<Result<usize, Outage>>, usize),
 }
 
@@ -65,6 +71,7 @@ impl Order {
             Self::Batch(Waiting { reply, .. }) => {
                 let _dropped = reply.send(Err(Error::Unavailable(outage.clone())));
             }
+            Self::Part(_) => {}
             Self::Chore(_, reply) => {
                 let _dropped = reply.send(Err(outage.clone()));
             }
@@ -106,11 +113,11 @@ fn serve(shared: &Arc<Shared>, connection: &mut Connection) -> Ended {
         if taken == Taken::Closed {
             return Ended::Closed;
         }
-        let written = shared.gate.enter().map_err(Ended::Out).and_then(|()| {
-            let written = write(shared, &mut log, &mut sql, &mut orders);
-            shared.gate.leave();
-            written
-        });
+        let written = shared
+            .gate
+            .enter()
+            .map_err(Ended::Out)
+            .and_then(|_inside| write(shared, &mut log, &mut sql, &mut orders));
         if let Err(ended) = written {
             if let Ended::Out(outage) = &ended {
                 orders.drain(..).for_each(|order| order.fail(outage));
@@ -141,6 +148,13 @@ pub(super) fn load(connection: &Connection, streams: usize) -> rusqlite::Result<
     let heads =
         connection.query_row(ids, [], |row| Ok(Heads::new(streams, row.get(0)?, row.get(1)?)))?;
     Ok(Log { heads, counter })
+}
+
+/// The last generation of checkpoints' parts.
+pub(super) fn last_generation(connection: &Connection) -> rusqlite::Result<i64> {
+    let sql = "SELECT max((SELECT coalesce(max(generation), 0) FROM checkpoint_parts), \
+               (SELECT coalesce(max(generation), 0) FROM checkpoints))";
+    connection.query_row(sql, [], |row| row.get(0))
 }
 
 /// Writes `orders`, and what comes while it does within the bounds, in one commit; answers them.
@@ -181,21 +195,12 @@ fn commit(
         let now = shared.options.clock.now();
         let mut waiting = std::mem::take(orders).into_iter();
         while let Some(order) = waiting.next() {
-            let failed = match order {
-                Order::Batch(order) => match log.write(&order.batch, now, sql) {
-                    Ok(outcome) => {
-                        done.push(Done::Batch(order, outcome));
-                        continue;
-                    }
-                    Err(error) => (Order::Batch(order), error),
-                },
-                Order::Chore(chore, reply) => match log.chore(&chore, sql) {
-                    Ok(count) => {
-                        done.push(Done::Chore(reply, count));
-                        continue;
-                    }
-                    Err(error) => (Order::Chore(chore, reply), error),
-                },
+            let failed = match carry_out(order, log, now, sql) {
+                Ok(outcome) => {
+                    done.push(outcome);
+                    continue;
+                }
+                Err(failed) => *failed,
             };
             orders.push(failed.0);
             orders.extend(waiting);
@@ -220,13 +225,39 @@ fn commit(
     Ok(())
 }
 
+/// Does what is asked for, within the transaction.
+fn carry_out(
+    order: Order,
+    log: &mut Log,
+    now: Timestamp,
+    sql: &mut Statements<'_>,
+) -> Result<Done, Box<(Order, rusqlite::Error)>> {
+    match order {
+        Order::Batch(order) => match log.write(&order.batch, order.staged.as_ref(), now, sql) {
+            Ok(outcome) => Ok(Done::Batch(order, outcome)),
+            Err(error) => Err(Box::new((Order::Batch(order), error))),
+        },
+        Order::Part(part) => match sql.save_part(&part) {
+            Ok(()) => Ok(Done::Part),
+            Err(error) => Err(Box::new((Order::Part(part), error))),
+        },
+        Order::Chore(chore, reply) => match log.chore(&chore, sql) {
+            Ok(count) => Ok(Done::Chore(reply, count)),
+            Err(error) => Err(Box::new((Order::Chore(chore, reply), error))),
+        },
+    }
+}
+
 /// Shows what is durable now: first what those who follow read, then the head, then the answers.
 fn publish(shared: &Shared, log: &Log, done: Vec<Done>) {
     let (mut fresh, mut gone) = (Vec::new(), Gone::default());
+    let mut look = false;
     let mut answers = Vec::with_capacity(done.len());
     for done in done {
         match done {
-            Done::Batch(Waiting { batch, reply, since }, Ok(written)) => {
+            Done::Part => {}
+            Done::Batch(Waiting { batch, reply, since, .. }, Ok(written)) => {
+                look |= batch.checkpoint.is_some();
                 shared.metrics.appended(&batch, written.appended.repeated, since.elapsed());
                 if !written.appended.repeated {
                     note(&mut gone, &batch);
@@ -246,7 +277,8 @@ fn publish(shared: &Shared, log: &Log, done: Vec<Done>) {
     let position = log.counter.position;
     shared.recent.enter(fresh, &gone, position);
     shared.publish(position);
-    if !gone.ranges.is_empty() || !gone.limited.is_empty() {
+    // What a checkpoint replaces, a removal leaves or metadata cuts off is to go from the disk.
+    if look || !gone.ranges.is_empty() || !gone.limited.is_empty() {
         shared.scavenger.look();
     }
     for (reply, outcome) in answers {
@@ -271,6 +303,7 @@ impl Done {
     fn fail(self, outage: &Outage) {
         match self {
             Self::Batch(waiting, _) => Order::Batch(waiting).fail(outage),
+            Self::Part => {}
             Self::Chore(reply, _) => {
                 let _dropped = reply.send(Err(outage.clone()));
             }

@@ -61,6 +61,16 @@ CREATE TABLE checkpoints (
     space INTEGER NOT NULL,
     version INTEGER,
     format INTEGER NOT NULL,
-    data BLOB NOT NULL,
+    data BLOB NOT NULL,                 -- all of it, when it is small
+    generation INTEGER,                 -- that of its parts, when it is large
+    parts INTEGER NOT NULL,             -- how many there are
     PRIMARY KEY (name, space)
 ) STRICT;
+
+-- Written before the checkpoint that names them. Those that none names are deleted.
+CREATE TABLE checkpoint_parts (
+    generation INTEGER NOT NULL,
+    part INTEGER NOT NULL,              -- counted from 0
+    data BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX checkpoint_parts_by_generation ON checkpoint_parts (generation, part);

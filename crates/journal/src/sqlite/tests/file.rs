@@ -105,8 +105,10 @@ async fn the_first_schema_is_brought_to_the_latest() {
         assert_eq!(stream.last.map(crate::Version::get), Some(last), "{name}");
         assert_eq!(stream.first.get(), first, "{name}");
     }
-    let checkpoint = journal.checkpoint(&StreamName::internal("pillar")).await.expect("it is read");
-    assert_eq!(&*checkpoint.expect("it is there").data, b"state");
+    for (name, data) in [("pillar", "state"), ("large", "two")] {
+        let found = journal.checkpoint(&StreamName::internal(name)).await.expect("it is read");
+        assert_eq!(&*found.expect("it is there").data, data.as_bytes());
+    }
     drop(journal);
     assert_eq!(number(folder.path(), "PRAGMA user_version"), i64::from(schema::latest()));
 }

@@ -64,9 +64,19 @@ CREATE TABLE checkpoints (
     space INTEGER NOT NULL,
     version INTEGER,
     format INTEGER NOT NULL,
-    data BLOB NOT NULL,
+    data BLOB NOT NULL,                 -- all of it, when it is small
+    generation INTEGER,                 -- that of its parts, when it is large
+    parts INTEGER NOT NULL,             -- how many there are
     PRIMARY KEY (name, space)
 ) STRICT;
+
+-- Written before the checkpoint that names them. Those that none names are deleted.
+CREATE TABLE checkpoint_parts (
+    generation INTEGER NOT NULL,
+    part INTEGER NOT NULL,              -- counted from 0
+    data BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX checkpoint_parts_by_generation ON checkpoint_parts (generation, part);
 
 UPDATE journal SET position = 5, time = 1700000000005;
 INSERT INTO streams VALUES (1, 'orders', 1, 0, 2, 4, 1, 0, NULL, NULL, 1, 0, 1);
@@ -76,4 +86,6 @@ INSERT INTO facts VALUES (1, 1, 0, 1700000000001, x'0000000000000000000000000000
 INSERT INTO facts VALUES (3, 1, 1, 1700000000003, x'00000000000000000000000000000003', 'Paid', 0, x'', x'7b7d');
 INSERT INTO facts VALUES (4, 1, 2, 1700000000004, x'00000000000000000000000000000004', 'Sent', 1, x'6d', x'00');
 INSERT INTO work VALUES (5, 2, 1, 1700000000005, x'00000000000000000000000000000005', 'Pack', 1, x'', x'01');
-INSERT INTO checkpoints VALUES ('pillar', 0, NULL, 1, x'7374617465');
+INSERT INTO checkpoints VALUES ('pillar', 0, NULL, 1, x'7374617465', NULL, 0);
+INSERT INTO checkpoints VALUES ('large', 0, NULL, 1, x'', 4, 2);
+INSERT INTO checkpoint_parts VALUES (4, 0, x'7477'), (4, 1, x'6f');

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use prometheus_client::registry::Registry;
 use rusqlite::Connection;
 use uuid::Uuid;
 
-use super::super::FILE;
+use super::super::{Clock, FILE, Options, Sqlite};
 use super::Embedded;
 use crate::batch::{Append, Batch, Expected, Removal, StreamMetadata};
 use crate::conformance::Engine as _;
@@ -184,6 +185,47 @@ async fn what_is_too_large_is_refused() {
 }
 
 #[tokio::test]
+async fn a_large_checkpoint_is_kept_in_parts_and_leaves_none_behind() {
+    let mut engine = impatient();
+    let folder = engine.folder.path().to_owned();
+    let parts = "SELECT count(*) FROM checkpoint_parts";
+    let stream = StreamName::internal("pillar");
+    let large = |mark: u8, expected| {
+        let data = [vec![mark; 3 << 20], vec![0; 7]].concat();
+        let checkpoint = crate::Checkpoint {
+            stream: stream.clone(),
+            version: None,
+            format: 1,
+            data: data.into(),
+        };
+        let append =
+            Append { stream: stream.clone(), table: Table::Facts, expected, events: vec![] };
+        Batch { appends: vec![append], checkpoint: Some(checkpoint), ..Batch::default() }
+    };
+    for mark in [1, 2] {
+        put(&engine, large(mark, Expected::Any)).await;
+        becomes(&folder, parts, 4).await;
+        let found = engine.sqlite().checkpoint(&stream).await.expect("it is read");
+        assert!(found == large(mark, Expected::Any).checkpoint, "it is another one");
+    }
+    assert!(engine.sqlite().append(large(3, Expected::Exists)).await.is_err());
+    becomes(&folder, parts, 4).await;
+    engine.restart().await;
+    let found = engine.sqlite().checkpoint(&stream).await.expect("it is read");
+    assert!(found == large(2, Expected::Any).checkpoint, "it is another one");
+    put(&engine, large(4, Expected::Any)).await;
+    let small = crate::Checkpoint {
+        stream: stream.clone(),
+        version: None,
+        format: 1,
+        data: Bytes::from_static(b"small"),
+    };
+    put(&engine, Batch { checkpoint: Some(small.clone()), ..Batch::default() }).await;
+    becomes(&folder, parts, 0).await;
+    assert_eq!(engine.sqlite().checkpoint(&stream).await, Ok(Some(small)));
+}
+
+#[tokio::test]
 async fn a_full_queue_makes_writers_wait_and_loses_nothing() {
     let engine = Embedded::with(|raw| {
         raw.limits.queue = 2;
@@ -208,6 +250,38 @@ async fn a_closed_journal_says_so() {
     engine.sqlite().close();
     assert_eq!(engine.sqlite().append(batch("a", Table::Facts, 1, 10)).await, Err(Error::Closed));
     assert_eq!(engine.sqlite().stream(&StreamName::public("a")).await, Err(Error::Closed));
+}
+
+#[tokio::test]
+async fn a_journal_whose_thread_panics_leaves_nobody_waiting() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let broken = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&broken);
+    let clock = Clock::new(move || {
+        let in_writer = std::thread::current().name() == Some("journal-write");
+        assert!(!(in_writer && seen.load(Ordering::Relaxed)), "on purpose");
+        posthouse_base::time::Timestamp::from_millis(0)
+    });
+    let options = Options { clock, ..Options::default() };
+    let config = crate::Config::default();
+    let journal = Arc::new(Sqlite::open(folder.path(), &config, options).expect("it opens"));
+    let mut head = journal.head();
+    journal.append(batch("a", Table::Facts, 1, 10)).await.expect("it is written");
+    broken.store(true, Ordering::Relaxed);
+    let mut writers = Vec::new();
+    for _ in 0..20 {
+        let journal = Arc::clone(&journal);
+        let batch = batch("a", Table::Facts, 1, 10);
+        writers.push(tokio::spawn(async move { journal.append(batch).await }));
+    }
+    for writer in writers {
+        assert_eq!(writer.await.expect("it comes back"), Err(Error::Closed));
+    }
+    while head.changed().await.is_ok() {}
+    drop(journal);
+    let config = crate::Config::default();
+    let journal = Sqlite::open(folder.path(), &config, Options::default()).expect("it opens");
+    assert_eq!(journal.head().borrow().position, Position::new(1));
 }
 
 #[tokio::test]
