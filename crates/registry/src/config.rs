@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::access::{Access, RawTokens};
+use crate::engine::{EngineAddress, Scope};
 use crate::state;
 
 /// Where the DNS interface is, unless the configuration says otherwise.
@@ -31,6 +32,12 @@ pub struct Raw {
     pub node: String,
     /// The name of the datacenter; requests for another one are refused.
     pub datacenter: String,
+    /// Where names come from, when they are not our own: `consul://HOST:8500`, another Posthouse or
+    /// Consul. `address` then passes requests on to it.
+    pub engine: Option<String>,
+    /// The token that the engine wants (`X-Consul-Token`). Better not written here but filled in:
+    /// `${env:NAME}`.
+    pub token: Option<String>,
     /// Who may do what over the Consul HTTP API. Without it everybody may do everything.
     pub tokens: Option<RawTokens>,
     /// How much the registry takes on.
@@ -73,6 +80,9 @@ pub struct RawLimits {
     pub probes: usize,
     /// The shortest interval of a check; a shorter one is raised to it.
     pub check_interval: Span,
+    /// Blocking reads of an engine's services at the same time; further ones have short turns.
+    /// Consul allows one client 200 connections.
+    pub engine_watches: usize,
     /// Records in an answer over DNS; of more instances a random part is told.
     pub dns_answers: usize,
     /// Records in an answer over UDP, where room for fewer may be; when some are left out, the
@@ -94,6 +104,8 @@ impl Default for Raw {
             dns_ttl: Span(Duration::ZERO),
             node: "posthouse-1".into(),
             datacenter: "dc1".into(),
+            engine: None,
+            token: None,
             tokens: None,
             limits: RawLimits::default(),
         }
@@ -118,6 +130,7 @@ impl Default for RawLimits {
             queue: 1024,
             probes: 256,
             check_interval: Span(Duration::from_secs(1)),
+            engine_watches: 150,
             dns_answers: 1000,
             dns_udp_answers: 64,
             dns_connections: 1000,
@@ -136,6 +149,9 @@ pub struct Config {
     pub(crate) dns_ttl: Duration,
     pub(crate) node: String,
     pub(crate) datacenter: String,
+    engine: Option<EngineAddress>,
+    /// The file that keeps what was last known of an engine.
+    keep: Option<std::path::PathBuf>,
     access: Access,
     pub(crate) limits: RawLimits,
 }
@@ -162,6 +178,7 @@ impl Config {
         }
         let dns = check_dns(raw, address.as_ref().ok(), path, report);
         let domain = check_domain(&raw.domain, &path.key("domain"), report);
+        let engine = check_engine(raw, path, report);
         let access = Access::check(raw.tokens.as_ref(), &path.key("tokens"), report);
         check_limits(&raw.limits, &path.key("limits"), report);
         let mistaken = report.findings()[before..]
@@ -175,6 +192,8 @@ impl Config {
             dns_ttl: raw.dns_ttl.0,
             node: raw.node.clone(),
             datacenter: raw.datacenter.clone(),
+            engine,
+            keep: None,
             access,
             limits: raw.limits.clone(),
         })
@@ -190,6 +209,24 @@ impl Config {
     #[must_use]
     pub const fn dns(&self) -> Option<SocketAddr> {
         self.dns
+    }
+
+    /// Where names come from, when they are not our own.
+    #[must_use]
+    pub const fn engine(&self) -> Option<&EngineAddress> {
+        self.engine.as_ref()
+    }
+
+    /// What is followed of an engine: all of it.
+    pub(crate) fn scope(&self) -> Scope {
+        Scope { service: None, keep: self.keep.clone() }
+    }
+
+    /// The same, with a file for what was last known of an engine in `folder`.
+    #[must_use]
+    pub fn keeping_in(mut self, folder: &std::path::Path) -> Self {
+        self.keep = Some(folder.join("engine-names.json"));
+        self
     }
 
     /// Who may do what.
@@ -209,7 +246,18 @@ impl Default for Config {
         let Raw { domain, dns_ttl: Span(dns_ttl), node, datacenter, limits, .. } = Raw::default();
         let address = (Ipv4Addr::LOCALHOST, 8500).into();
         let access = Access::default();
-        Self { address, dns: Some(DNS), domain, dns_ttl, node, datacenter, access, limits }
+        Self {
+            address,
+            dns: Some(DNS),
+            domain,
+            dns_ttl,
+            node,
+            datacenter,
+            engine: None,
+            keep: None,
+            access,
+            limits,
+        }
     }
 }
 
@@ -234,6 +282,32 @@ fn check_dns(
         report.error(&path.key("dns"), message).help(help);
     }
     address.ok()
+}
+
+/// The engine, if one is named rightly.
+fn check_engine(raw: &Raw, path: &Path, report: &mut Report) -> Option<EngineAddress> {
+    let Some(written) = raw.engine.as_deref() else {
+        if raw.token.is_some() {
+            let help = "name the `engine` that wants it, or see `tokens` for clients of this one";
+            report.warning(&path.key("token"), "a token for an engine, and no engine").help(help);
+        }
+        return None;
+    };
+    if raw.tokens.is_some() {
+        let message = "requests are passed on to the engine, which has tokens of its own";
+        report.warning(&path.key("tokens"), message);
+    }
+    let address = EngineAddress::parse(written).inspect_err(|message| {
+        let help = "another Posthouse, or Consul; without `engine` names are kept here";
+        report.error(&path.key("engine"), message.clone()).help(help);
+    });
+    let with_token = |address: EngineAddress| match raw.token.as_deref() {
+        Some(token) => address.with_token(token).inspect_err(|message| {
+            report.error(&path.key("token"), message.clone());
+        }),
+        None => Ok(address),
+    };
+    address.and_then(with_token).ok()
 }
 
 /// The domain as it is compared.
@@ -265,6 +339,7 @@ fn check_limits(limits: &RawLimits, path: &Path, report: &mut Report) {
         ("connections", limits.connections),
         ("queue", limits.queue),
         ("probes", limits.probes),
+        ("engine_watches", limits.engine_watches),
         ("dns_answers", limits.dns_answers),
         ("dns_udp_answers", limits.dns_udp_answers),
         ("dns_connections", limits.dns_connections),

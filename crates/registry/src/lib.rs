@@ -6,7 +6,7 @@
 //!
 //! In reading order: [`state`] (the rules, pure), `stored` (how events and state are written down),
 //! `service` (the rules run on the journal's driver),
-//! `follow` (pushing changes to the gateway), `watch` (waking blocking reads), `runner` (probing),
+//! `follow` (pushing changes to the gateway), `engine` (names that come from elsewhere), `watch` (waking blocking reads), `runner` (probing),
 //! `consul` and [`dns`] (the interfaces), `metrics`, [`Config`].
 //!
 //! What must hold: only the rules change the state, and only in the driver's task; nobody is told what
@@ -17,6 +17,7 @@ mod access;
 mod config;
 mod consul;
 pub mod dns;
+mod engine;
 mod error;
 mod follow;
 mod metrics;
@@ -37,6 +38,7 @@ use tokio::net::TcpListener;
 
 pub use access::{Level, RawDefault, RawRules, RawToken, RawTokens};
 pub use config::{Config, Raw, RawLimits};
+pub use engine::{Engine, EngineAddress, EngineView, Scope};
 pub use error::Error;
 pub use follow::{Change, Endpoint, Follower};
 pub use service::Handle;
@@ -46,6 +48,7 @@ pub use state::Status;
 #[derive(Debug)]
 pub struct Registry {
     handle: Handle,
+    engine: Option<Engine>,
     address: SocketAddr,
     dns_address: Option<SocketAddr>,
     closing: tokio::sync::watch::Sender<bool>,
@@ -54,7 +57,8 @@ pub struct Registry {
 
 impl Registry {
     /// Listens on the configured addresses, brings back what the journal tells, and serves until
-    /// `tasks` stops. Without a journal everything is forgotten when it ends.
+    /// `tasks` stops. Without a journal everything is forgotten when it ends. With an engine, names come
+    /// from there, and requests are passed on to it.
     ///
     /// # Errors
     /// When an address cannot be listened on, [`Error::AddressInUse`] when it is taken; and when what
@@ -75,18 +79,24 @@ impl Registry {
             Some(wanted) => Some(dns::Sockets::bind(wanted).await?),
             None => None,
         };
-        let handle = Handle::start(config, journal, tasks).await?;
+        let (engine, handle) = match Engine::of(&config, tasks).await? {
+            Some(engine) => (Some(engine.clone()), engine.handle().clone()),
+            None => (None, Handle::start(config, journal, tasks).await?),
+        };
         let (closing, is_closing) = tokio::sync::watch::channel(false);
-        let app = consul::App::new(handle.clone(), address, is_closing);
+        let app = consul::App::new(handle.clone(), address, is_closing.clone());
         let connections = tasks.child();
-        let router = consul::router(app.clone());
+        let router = match &engine {
+            Some(engine) => engine::router(engine.authority(), is_closing),
+            None => consul::router(app.clone()),
+        };
         let serve = consul::serve(listener, router, app, connections.clone());
         tasks.spawn("registry listener", serve);
         let dns_address = dns.as_ref().map(dns::Sockets::address);
         if let Some(dns) = dns {
             dns.serve(handle.clone(), &connections);
         }
-        Ok(Self { handle, address, dns_address, closing, connections })
+        Ok(Self { handle, engine, address, dns_address, closing, connections })
     }
 
     /// The address at which DNS is really answered, over UDP and TCP, if it is.
@@ -105,6 +115,20 @@ impl Registry {
     #[must_use]
     pub const fn handle(&self) -> &Handle {
         &self.handle
+    }
+
+    /// Where names come from, when they are not our own.
+    #[must_use]
+    pub const fn engine(&self) -> Option<&Engine> {
+        self.engine.as_ref()
+    }
+
+    /// Enters the metrics of the registry, and of its engine.
+    pub fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
+        match &self.engine {
+            Some(engine) => engine.register_metrics(registry),
+            None => self.handle.register_metrics(registry),
+        }
     }
 
     /// Closes the interfaces: accepts nothing more, answers blocking reads at once, lets requests

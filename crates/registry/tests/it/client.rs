@@ -80,6 +80,15 @@ impl House {
         text
     }
 
+    /// What it and its engine report.
+    pub(crate) fn metrics_of_engine(&self) -> String {
+        let mut registry = prometheus_client::registry::Registry::default();
+        self.registry.register_metrics(&mut registry);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).expect("metrics");
+        text
+    }
+
     /// Waits until as many reads block.
     pub(crate) async fn watchers(&self, count: usize) {
         let wanted = format!("posthouse_registry_watchers {count}\n");

@@ -9,6 +9,7 @@ mod dns;
 #[expect(unreachable_pub, reason = "the fuzz target is another crate that includes this file")]
 mod dns_bytes;
 mod dns_corpus;
+mod engine;
 mod event;
 mod follow;
 mod kv;
