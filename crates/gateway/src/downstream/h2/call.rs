@@ -55,10 +55,11 @@ async fn handle(session: &Session, call: &mut Request, client: &mut Stream<'_>) 
     let respond = client.respond;
     let mut handled = pin!(proxy::handle(session, call, client));
     poll_fn(|cx| {
-        if let Poll::Ready(reply) = handled.as_mut().poll(cx) {
-            return Poll::Ready(Some(reply));
+        // First, so that a stream that was given up at once asks nothing of an instance.
+        if respond.borrow_mut().poll_reset(cx).is_ready() {
+            return Poll::Ready(None);
         }
-        respond.borrow_mut().poll_reset(cx).map(|_gone| None)
+        handled.as_mut().poll(cx).map(Some)
     })
     .await
 }
