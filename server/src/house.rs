@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use posthouse_base::task::Tasks;
 use posthouse_journal::Journal;
 use posthouse_journal::sqlite::{Options, Sqlite};
-use posthouse_registry::Registry;
+use posthouse_registry::{self as registry, Engine, Registry};
 use posthouse_telemetry::lines::Counters;
 use prometheus_client::registry::Registry as Metrics;
 
@@ -55,23 +55,31 @@ impl House {
         let mut metrics = Metrics::default();
         posthouse_telemetry::process::register(&mut metrics);
 
+        // Names that come from an engine are that engine's to keep.
         let journal = match &config.registry {
-            None => None,
-            Some(_) => Some(open_journal(&config).await?),
+            Some(registry) if registry.engine().is_none() => Some(open_journal(&config).await?),
+            _ => None,
         };
         if let Some(journal) = &journal {
             journal.register_metrics(&mut metrics);
         }
         let registry = match config.registry.clone() {
             None => None,
-            Some(config) => {
+            Some(names) => {
+                let names = names.keeping_in(&config.data);
                 let journal = journal.clone().map(|journal| journal as Arc<dyn Journal>);
-                Some(Registry::start(config, journal, &tasks).await?)
+                Some(Registry::start(names, journal, &tasks).await?)
             }
         };
         if let Some(registry) = &registry {
-            registry.handle().register_metrics(&mut metrics);
+            registry.register_metrics(&mut metrics);
         }
+        let engine = follow_engine(&config, registry.as_ref(), &mut metrics, &tasks).await?;
+        let names = match (&registry, &engine) {
+            (Some(registry), _) => Some(registry.handle().clone()),
+            (None, Some(engine)) => Some(engine.handle().clone()),
+            (None, None) => None,
+        };
 
         let lines = Counters::default();
         lines.register(&mut metrics, "posthouse_access_log");
@@ -82,8 +90,8 @@ impl House {
                 Some(Arc::new(Calls::start(config, access, &mut metrics, &tasks)?))
             }
         };
-        if let (Some(registry), Some(calls)) = (&registry, &calls) {
-            let follower = registry.handle().follow();
+        if let (Some(names), Some(calls)) = (&names, &calls) {
+            let follower = names.follow();
             tasks.spawn("registry to gateway", names::follow(Arc::clone(calls), follower));
         }
 
@@ -96,8 +104,13 @@ impl House {
         let admin = match &config.admin {
             None => None,
             Some(config) => {
-                let names = registry.as_ref().map(|registry| registry.handle().clone());
-                let state = admin::State::new(Arc::clone(&control), names, metrics);
+                let state = admin::State::new(
+                    Arc::clone(&control),
+                    names,
+                    engine,
+                    journal.clone(),
+                    metrics,
+                );
                 Some(admin::Server::start(config.address, state, &tasks).await?)
             }
         };
@@ -188,6 +201,25 @@ async fn open_journal(config: &Config) -> anyhow::Result<Arc<Sqlite>> {
     Ok(Arc::new(journal.context("the journal cannot be opened")?))
 }
 
+/// Where names come from when they are not kept here: what the registry follows, or, where it does not
+/// run, what a gateway by itself does.
+async fn follow_engine(
+    config: &Config,
+    registry: Option<&Registry>,
+    metrics: &mut Metrics,
+    tasks: &Tasks,
+) -> anyhow::Result<Option<Engine>> {
+    if let Some(registry) = registry {
+        return Ok(registry.engine().cloned());
+    }
+    let Some(names) = &config.names else { return Ok(None) };
+    let engine = Engine::of(&names.clone().keeping_in(&config.data), tasks).await?;
+    if let Some(engine) = &engine {
+        engine.register_metrics(metrics);
+    }
+    Ok(engine)
+}
+
 /// Leaves on what is named, everything if nothing is.
 pub(crate) fn restrict(config: &mut Config, only: &[Part]) -> anyhow::Result<()> {
     if only.is_empty() {
@@ -205,6 +237,11 @@ pub(crate) fn restrict(config: &mut Config, only: &[Part]) -> anyhow::Result<()>
         on.then_some(()).with_context(missing)?;
     }
     let wanted = |part| only.contains(&part);
+    if wanted(Part::Gateway) && !wanted(Part::Registry) {
+        // It listens on none of the registry's addresses, but it wants names.
+        let from_elsewhere = |registry: &registry::Config| registry.engine().is_some();
+        config.names = config.registry.clone().filter(from_elsewhere);
+    }
     config.gateway = config.gateway.take().filter(|_| wanted(Part::Gateway));
     config.registry = config.registry.take().filter(|_| wanted(Part::Registry));
     config.admin = config.admin.take().filter(|_| wanted(Part::Admin));

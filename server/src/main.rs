@@ -40,10 +40,13 @@ fn main() -> ExitCode {
         Command::Schema => cli::schema::run(),
         Command::Demo(options) => demo::run(&options, &log),
         Command::DemoService(options) => demo::service(options, &log),
-        Command::Services(options) => cli::look::services(&options),
+        Command::Services(options) => cli::services::run(options, &log),
+        Command::Kv(options) => cli::kv::run(options),
         Command::Nodes(options) => cli::look::nodes(&options),
         Command::Routes(options) => cli::look::routes(&options),
         Command::Reload(options) => cli::look::reload(&options),
+        Command::Backup(options) => cli::backup::run(&options),
+        Command::Restore(options) => cli::restore::run(&options),
         Command::Completions { shell } => cli::completions(shell),
     };
     done.map_or_else(Failure::exit, |()| ExitCode::SUCCESS)

@@ -31,7 +31,19 @@ use crate::control::Cause;
         description = "Looks at a running Posthouse and tells it what to do. Errors are problem \
                        details (RFC 9457).",
     ),
-    paths(routes, services, service, endpoints, nodes, configuration, check, reload)
+    paths(
+        routes,
+        services,
+        service,
+        super::pick::pick,
+        endpoints,
+        nodes,
+        super::engine::names,
+        configuration,
+        check,
+        reload,
+        super::backup::backup
+    )
 )]
 struct Description;
 
@@ -211,7 +223,7 @@ pub(super) async fn ready(Shared(state): Shared<State>) -> (StatusCode, &'static
 
 /// Every service with its instances, by name: what the gateway sees, joined with what the registry
 /// knows.
-async fn all_services(state: &State) -> Result<Vec<Service>, Refusal> {
+pub(super) async fn all_services(state: &State) -> Result<Vec<Service>, Refusal> {
     let view = state.control.calls().map(|calls| calls.view());
     let mut services = BTreeMap::new();
     for seen in view.into_iter().flat_map(|view| view.services) {
@@ -229,6 +241,21 @@ async fn all_services(state: &State) -> Result<Vec<Service>, Refusal> {
         all.push(joined(&name, &seen, &registered));
     }
     Ok(all)
+}
+
+/// One service with its instances.
+pub(super) async fn one_service(state: &State, name: &str) -> Result<Service, Refusal> {
+    let seen = state.control.calls().and_then(|calls| calls.service(name));
+    let registered = match &state.registry {
+        Some(registry) => registry.instances(name).await.map_err(|error| unsure(&error))?,
+        None => Vec::new(),
+    };
+    if seen.is_none() && registered.is_empty() {
+        let detail = format!("there is no service `{name}`");
+        return Err(Refusal(Problem::new(404, "Not Found").detail(detail).field("name")));
+    }
+    let seen = seen.map(|seen| seen.endpoints).unwrap_or_default();
+    Ok(joined(name, &seen, &registered))
 }
 
 fn joined(name: &str, seen: &[EndpointView], registered: &[registry::Endpoint]) -> Service {

@@ -1,9 +1,12 @@
 //! The admin address: the API under `/api/v1`, `/metrics`, `/healthz` and `/readyz`.
 //!
-//! In reading order: this file (listening, who may ask, errors), [`api`] (the questions and their
-//! answers), [`wire`] (the shapes of the answers, by hand from the pillars' own types).
+//! In reading order: this file (listening, who may ask, errors), [`api`], [`pick`] and [`engine`] (the
+//! questions and their answers), [`backup`], [`wire`] (the shapes of the answers, by hand from the pillars' own types).
 
 mod api;
+mod backup;
+mod engine;
+mod pick;
 mod wire;
 
 use std::net::{IpAddr, SocketAddr};
@@ -21,13 +24,17 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use posthouse_base::problem::{self, Problem};
 use posthouse_base::task::Tasks;
+use posthouse_journal::sqlite::Sqlite;
 use posthouse_registry as registry;
 use prometheus_client::registry::Registry as Metrics;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::control::Control;
+
+pub(crate) use backup::APPROXIMATE_BYTES;
 
 /// The largest request body: a configuration to check.
 const MAX_BODY: usize = 4 << 20;
@@ -37,16 +44,25 @@ const MAX_BODY: usize = 4 << 20;
 pub(crate) struct State {
     control: Arc<Control>,
     registry: Option<registry::Handle>,
+    engine: Option<registry::Engine>,
     metrics: Arc<Metrics>,
+    turns: Arc<pick::Turns>,
+    journal: Option<Arc<Sqlite>>,
+    /// One backup at a time.
+    backups: Arc<Semaphore>,
 }
 
 impl State {
     pub(crate) fn new(
         control: Arc<Control>,
         registry: Option<registry::Handle>,
+        engine: Option<registry::Engine>,
+        journal: Option<Arc<Sqlite>>,
         metrics: Metrics,
     ) -> Self {
-        Self { control, registry, metrics: Arc::new(metrics) }
+        let backups = Arc::new(Semaphore::new(1));
+        let (metrics, turns) = (Arc::new(metrics), Arc::default());
+        Self { control, registry, engine, metrics, turns, journal, backups }
     }
 }
 
@@ -101,12 +117,15 @@ fn router(state: State) -> Router {
         .route("/api/v1/routes", get(api::routes))
         .route("/api/v1/services", get(api::services))
         .route("/api/v1/services/{name}", get(api::service))
+        .route("/api/v1/services/{name}/pick", get(pick::pick))
         .route("/api/v1/endpoints", get(api::endpoints))
+        .route("/api/v1/names", get(engine::names))
         .route("/api/v1/nodes", get(api::nodes))
         .route("/api/v1/configuration", get(api::configuration))
         .route("/api/v1/configuration/check", post(api::check))
         .route("/api/v1/reload", post(api::reload))
         .route("/api/v1/openapi.json", get(api::openapi))
+        .route("/api/v1/backup", get(backup::backup))
         .route("/metrics", get(api::metrics))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)

@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use http::{Method, Request, header};
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
@@ -20,8 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The largest answer that is read.
 const MAX_ANSWER: usize = 256 << 20;
 
-pub(crate) fn services(options: &Services) -> Result<(), Failure> {
-    let Services { name, look } = options;
+pub(super) fn services(options: &Services) -> Result<(), Failure> {
+    let Services { name, look, .. } = options;
     let Some(name) = name else {
         let answer = ask(look, Method::GET, "services")?;
         let columns = ["name", "origin", "instances", "healthy"];
@@ -67,6 +68,21 @@ pub(crate) fn reload(options: &Look) -> Result<(), Failure> {
 
 /// Asks the API. What it refuses is said as it says it.
 fn ask(look: &Look, method: Method, path: &str) -> Result<Value, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("no runtime to be had")?;
+    runtime.block_on(async {
+        let answer = begin(look, method, path).await?;
+        let read = tokio::time::timeout(PATIENCE, read(answer)).await;
+        let read = read.context("it does not answer in time").flatten();
+        read.with_context(|| format!("asking {}", look.admin)).map_err(Failure::other)
+    })
+}
+
+/// An answer whose body is still to come.
+pub(super) type Answer = http::Response<Incoming>;
+
+/// Asks the API, and returns the answer as it begins. What it refuses is said as it says it.
+pub(super) async fn begin(look: &Look, method: Method, path: &str) -> Result<Answer, Failure> {
     let url = look.admin.trim_end_matches('/');
     let Some(authority) = url.strip_prefix("http://").or(Some(url)).filter(|a| !a.contains("//"))
     else {
@@ -83,33 +99,34 @@ fn ask(look: &Look, method: Method, path: &str) -> Result<Value, Failure> {
     let request = request.body(Full::<Bytes>::default());
     let request =
         request.context("a name or token that HTTP cannot carry").map_err(Failure::setup)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.context("no runtime to be had")?;
-    runtime.block_on(async {
-        let answer = tokio::time::timeout(PATIENCE, send(authority, request)).await;
-        let answer = answer.context("it does not answer in time").flatten();
-        answer.with_context(|| format!("asking {url}")).map_err(Failure::other)
-    })
+    let answer = tokio::time::timeout(PATIENCE, send(authority, request)).await;
+    let answer = answer.context("it does not answer in time").flatten();
+    answer.with_context(|| format!("asking {url}")).map_err(Failure::other)
 }
 
-async fn send(authority: &str, request: Request<Full<Bytes>>) -> anyhow::Result<Value> {
+async fn send(authority: &str, request: Request<Full<Bytes>>) -> anyhow::Result<Answer> {
     let stream = TcpStream::connect(authority).await;
     let stream = stream.context("nothing answers there: is `posthouse up` running?")?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     // It ends with the runtime.
     tokio::spawn(connection);
-    let (head, body) = sender.send_request(request).await?.into_parts();
-    let body = Limited::new(body, MAX_ANSWER).collect().await;
-    let body = body.map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))?.to_bytes();
-    let answer: Value = serde_json::from_slice(&body)
-        .with_context(|| format!("{}, and no JSON: is this the admin address?", head.status))?;
-    if !head.status.is_success() {
-        let title = cell(&answer["title"]);
-        let detail = answer["detail"].as_str().unwrap_or("no reason was given");
+    let answer = sender.send_request(request).await?;
+    if !answer.status().is_success() {
+        let refused = read(answer).await?;
+        let title = cell(&refused["title"]);
+        let detail = refused["detail"].as_str().unwrap_or("no reason was given");
         bail!("{title}: {detail}");
     }
     Ok(answer)
+}
+
+async fn read(answer: Answer) -> anyhow::Result<Value> {
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
+    let body = body.map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))?.to_bytes();
+    serde_json::from_slice(&body)
+        .with_context(|| format!("{status}, and no JSON: is this the admin address?"))
 }
 
 /// Shows the list under `key`, as a table of `columns` for people.

@@ -1,9 +1,14 @@
 //! The command line: what can be asked, and how the answer ends (0 done, 1 failed, 2 something for
 //! the user to mend: arguments, configuration, an address in use).
 
+pub(crate) mod backup;
 pub(crate) mod check;
+pub(crate) mod kv;
 pub(crate) mod look;
+mod progress;
+pub(crate) mod restore;
 pub(crate) mod schema;
+pub(crate) mod services;
 pub(crate) mod table;
 
 use std::io::{self, Write as _};
@@ -53,14 +58,27 @@ pub(crate) enum Command {
     /// Run one instance of a service of the sample shop.
     #[command(hide = true)]
     DemoService(DemoService),
-    /// List the services of a running Posthouse; with a name, the instances of that one.
+    /// List the services of a running Posthouse; with a name, the instances of that one. Or watch
+    /// them.
     Services(Services),
+    /// Read, change and watch the keys and values of a registry, Posthouse's or Consul's.
+    Kv(kv::Kv),
     /// List the nodes in the registry of a running Posthouse.
     Nodes(Look),
     /// List the routes of a running Posthouse.
     Routes(Look),
     /// Make a running Posthouse read its configuration again, and say how that went.
     Reload(Look),
+    /// Back up the journal into a file, while Posthouse runs or not.
+    ///
+    /// The running Posthouse is asked over its admin API and goes on meanwhile. The file is in its
+    /// place only once it is whole and its checksum is right.
+    Backup(Backup),
+    /// Restore the journal from a backup, or from a copy as it was at a time.
+    ///
+    /// Nothing is changed before all that is needed has been checked. A copy is what `journal: { copy:
+    /// { folder: FOLDER } }` keeps up.
+    Restore(Restore),
     /// Print completions for a shell, to be sourced by it.
     Completions {
         /// The shell.
@@ -139,14 +157,51 @@ pub(crate) enum Output {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Services {
     /// Show the instances of this service.
     name: Option<String>,
     #[command(flatten)]
     look: Look,
+    #[command(subcommand)]
+    pub(crate) command: Option<services::Command>,
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// The file to write. One that is there is replaced.
+    file: PathBuf,
+    /// The data folder to back up; if a Posthouse uses it, that one is asked.
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    #[command(flatten)]
+    look: Look,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// The backup.
+    #[arg(required_unless_present = "from", conflicts_with = "from")]
+    file: Option<PathBuf>,
+    /// The folder of a copy.
+    #[arg(long, value_name = "FOLDER")]
+    from: Option<PathBuf>,
+    /// The time, like 2026-11-21T08:15:00Z: the journal gets the last state before it that the copy
+    /// has [default: the latest].
+    #[arg(long, value_name = "TIME", requires = "from")]
+    at: Option<String>,
+    /// The data folder to restore into. No Posthouse may use it.
+    #[arg(long, value_name = "FOLDER", default_value = "./posthouse-data")]
+    data: PathBuf,
+    /// Move a journal that is there aside.
+    #[arg(long)]
+    force: bool,
+    /// How the answer is shown.
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: Output,
+}
+
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Look {
     /// The admin address of the running Posthouse.
     #[arg(

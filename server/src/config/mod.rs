@@ -44,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) data: PathBuf,
     pub(crate) admin: Option<Admin>,
     pub(crate) registry: Option<registry::Config>,
+    /// The engine that names come from where the registry itself does not run.
+    pub(crate) names: Option<registry::Config>,
     pub(crate) journal: journal::Config,
     pub(crate) gateway: Option<posthouse_gateway::config::Config>,
 }
@@ -199,7 +201,14 @@ fn check_meaning(
         None => None,
         Some(registry) => Some(registry?),
     };
-    Some(Config { data: base.join(raw.data), admin, registry, journal: journal?, gateway })
+    Some(Config {
+        data: base.join(raw.data),
+        admin,
+        registry,
+        names: None,
+        journal: journal?.relative_to(base),
+        gateway,
+    })
 }
 
 fn check_admin(raw: &raw::Admin, path: &Path, report: &mut Report) -> Option<Admin> {

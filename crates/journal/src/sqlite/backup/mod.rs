@@ -89,6 +89,13 @@ impl Error {
 }
 
 impl Sqlite {
+    /// About how large a backup would be.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let file = self.shared.file.read().unwrap_or_else(PoisonError::into_inner);
+        file.as_ref().and_then(|file| file.metadata().ok()).map_or(0, |about| about.len())
+    }
+
     /// Writes a backup of the journal as it is at the end of this to `out`, while everything goes
     /// on. Blocks until it is written.
     ///
