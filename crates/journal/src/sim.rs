@@ -69,7 +69,7 @@ pub struct SimJournal {
     queue: mpsc::Sender<Waiting>,
     head: watch::Sender<Head>,
     luck: Mutex<Rng>,
-    faults: Faults,
+    faults: Arc<Mutex<Faults>>,
     tasks: Tasks,
 }
 
@@ -85,12 +85,13 @@ impl SimDisk {
         let head = watch::Sender::new(Head { position, health: Health::Serving });
         let tasks = tasks.child();
         let luck = Mutex::new(Rng::with_seed(seed));
+        let faults = Arc::new(Mutex::new(faults));
         let journal = SimJournal { disk: self.clone(), queue, head, luck, faults, tasks };
         let writer = Writer {
             disk: self.clone(),
             head: journal.head.clone(),
             luck: Rng::with_seed(seed ^ 0x5151_5151),
-            faults,
+            faults: Arc::clone(&journal.faults),
             tasks: journal.tasks.clone(),
         };
         journal.tasks.spawn("simulated journal", writer.run(waiting));
@@ -118,7 +119,7 @@ impl SimDisk {
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 
@@ -128,8 +129,13 @@ impl SimJournal {
         self.tasks.stop();
     }
 
+    /// From now on other things go wrong.
+    pub fn set_faults(&self, faults: Faults) {
+        *lock(&self.faults) = faults;
+    }
+
     fn chance(&self, share: f64) -> bool {
-        self.luck.lock().unwrap_or_else(PoisonError::into_inner).f64() < share
+        lock(&self.luck).f64() < share
     }
 
     /// Reads what is there, unless it cannot now.
@@ -139,7 +145,7 @@ impl SimJournal {
         }
         let health = self.head.borrow().health.clone();
         match health {
-            Health::Out(outage) if self.chance(self.faults.unreadable) => {
+            Health::Out(outage) if self.chance(lock(&self.faults).unreadable) => {
                 Err(Error::Unavailable(outage))
             }
             _ => read(&self.disk.disk()),
@@ -213,7 +219,7 @@ impl Journal for SimJournal {
 
 impl fmt::Debug for SimJournal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SimJournal").field("faults", &self.faults).finish_non_exhaustive()
+        f.debug_struct("SimJournal").field("faults", &lock(&self.faults)).finish_non_exhaustive()
     }
 }
 
@@ -222,7 +228,7 @@ struct Writer {
     disk: SimDisk,
     head: watch::Sender<Head>,
     luck: Rng,
-    faults: Faults,
+    faults: Arc<Mutex<Faults>>,
     tasks: Tasks,
 }
 
@@ -231,15 +237,16 @@ impl Writer {
         let mut group = Vec::new();
         while queue.recv_many(&mut group, self.luck.usize(1..=QUEUE)).await > 0 {
             let group = std::mem::take(&mut group);
-            if self.faults.lies {
-                self.lie(group).await;
+            let faults = *lock(&self.faults);
+            if faults.lies {
+                self.lie(group, faults.delay).await;
                 continue;
             }
-            tokio::time::sleep(self.some(self.faults.delay)).await;
+            tokio::time::sleep(self.some(faults.delay)).await;
             let luck = self.luck.f64();
-            if luck < self.faults.fail {
+            if luck < faults.fail {
                 self.fail(group, &mut queue, false).await;
-            } else if luck < self.faults.fail + self.faults.uncertain {
+            } else if luck < faults.fail + faults.uncertain {
                 self.fail(group, &mut queue, true).await;
             } else {
                 self.write(group);
@@ -256,11 +263,11 @@ impl Writer {
     }
 
     /// Answers first, and may not come to writing.
-    async fn lie(&mut self, group: Vec<Waiting>) {
+    async fn lie(&mut self, group: Vec<Waiting>, delay: Duration) {
         for (batch, sender) in group {
             let outcome = self.disk.disk().clone_for_trial().write(&batch);
             let _gone = sender.send(outcome);
-            tokio::time::sleep(self.some(self.faults.delay)).await;
+            tokio::time::sleep(self.some(delay)).await;
             let _told_already = self.disk.disk().write(&batch);
         }
     }
@@ -284,7 +291,8 @@ impl Writer {
             }
             self.answer(sender, Err(Error::Unavailable(outage.clone())));
         }
-        let back = tokio::time::sleep(self.some(self.faults.outage));
+        let most = lock(&self.faults).outage;
+        let back = tokio::time::sleep(self.some(most));
         let mut back = std::pin::pin!(back);
         loop {
             tokio::select! {
@@ -310,7 +318,8 @@ impl Writer {
         sender: oneshot::Sender<Result<Appended, Error>>,
         outcome: Result<Appended, Error>,
     ) {
-        let pause = self.some(self.faults.delay);
+        let most = lock(&self.faults).delay;
+        let pause = self.some(most);
         self.tasks.spawn("simulated answer", async move {
             tokio::time::sleep(pause).await;
             let _gone = sender.send(outcome);
@@ -475,4 +484,8 @@ fn page(mut events: Vec<Recorded>, direction: Direction, limit: usize, disk: &Di
     let end = events.len() <= limit;
     events.truncate(limit);
     Page { events, end, head: Position::new(disk.position) }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

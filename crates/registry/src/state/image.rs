@@ -193,3 +193,112 @@ impl State {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{
+        CheckDefinition, Command, NewCheck, NodeRef, Outcome, Registration, Topic, Weights,
+    };
+    use super::*;
+    use crate::config::Config;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_millis(1_000_000_000_000 + seconds * 1000)
+    }
+
+    fn own(name: &str) -> Node {
+        Node {
+            name: name.into(),
+            id: format!("id of {name}"),
+            address: "127.0.0.1".into(),
+            tagged_addresses: Default::default(),
+            meta: Default::default(),
+        }
+    }
+
+    /// A state with `web`, which reports every `ttl`, stands as given, and goes when it was critical
+    /// for an hour.
+    fn with_web(ttl: Duration, status: Status) -> State {
+        let limits = Config::default().state_limits();
+        let mut state = State::new(own("own"), limits, Index::new(1), at(0));
+        let definition = CheckDefinition {
+            id: "alive".into(),
+            name: String::new(),
+            notes: String::new(),
+            instance: Some("web".into()),
+            kind: CheckKind::Ttl(ttl),
+            deregister_after: Some(HOUR),
+        };
+        let instance = Instance {
+            id: "web".into(),
+            service: "web".into(),
+            tags: Vec::new(),
+            address: String::new(),
+            port: 80,
+            meta: Default::default(),
+            weights: Weights::default(),
+            tagged_addresses: Default::default(),
+            enable_tag_override: false,
+        };
+        let check = NewCheck { definition, status: Some(status), output: String::new() };
+        let registration = Registration {
+            node: NodeRef::Known("own".into()),
+            instance,
+            checks: vec![check],
+            replace_checks: false,
+        };
+        state.handle(Command::Register(Box::new(registration)), at(0)).expect("registered");
+        state
+    }
+
+    #[test]
+    fn whoever_reports_has_its_whole_time_anew() {
+        let mut state = with_web(HOUR, Status::Passing);
+        state.resume(at(9000));
+        assert_eq!(state.next_deadline(), Some(at(9000).plus(HOUR)));
+        assert_eq!(state.handle(Command::Tick, at(9000)), Ok(Outcome::default()));
+    }
+
+    #[test]
+    fn a_short_time_is_made_longer_once() {
+        let second = Duration::from_secs(1);
+        let mut state = with_web(second, Status::Passing);
+        state.resume(at(9000));
+        assert_eq!(state.next_deadline(), Some(at(9000).plus(GRACE)));
+        let report = Command::Heartbeat {
+            node: "own".into(),
+            id: "alive".into(),
+            status: Status::Passing,
+            output: String::new(),
+        };
+        state.handle(report, at(9001)).expect("reported");
+        assert_eq!(state.next_deadline(), Some(at(9002)));
+    }
+
+    #[test]
+    fn what_was_critical_has_a_chance_to_recover() {
+        let mut state = with_web(HOUR, Status::Critical);
+        state.resume(at(90_000));
+        assert_eq!(state.next_deadline(), Some(at(90_000).plus(GRACE)));
+        assert_eq!(state.handle(Command::Tick, at(90_001)), Ok(Outcome::default()));
+        state.handle(Command::Tick, at(90_000).plus(GRACE)).expect("ticked");
+        assert_eq!(state.services().count(), 0, "it was critical for long enough");
+    }
+
+    #[test]
+    fn a_node_of_another_name_takes_everything_over() {
+        let mut state = with_web(HOUR, Status::Warning);
+        let before = state.index();
+        let open = Command::Open { own: own("new"), start: Index::new(5) };
+        state.handle(open, at(1)).expect("it is never refused");
+        assert!(state.index() > before);
+        assert_eq!(state.own().value.id, "id of own", "it is the same node");
+        let names: Vec<_> = state.nodes().map(|node| node.value.name.as_str()).collect();
+        assert_eq!(names, ["new"]);
+        let web = state.instance(&"new".into(), &"web".into()).expect("it has moved");
+        assert_eq!((web.status(), web.checks.len()), (Status::Warning, 2));
+        assert!(state.index_of(&Topic::Service("web".into())) > before);
+    }
+}

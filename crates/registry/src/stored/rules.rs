@@ -33,7 +33,7 @@ impl Rules for State {
     }
 
     fn replay(&mut self, recorded: &Recorded, mark: u64) -> Result<(), Unreadable> {
-        let events = super::events(&recorded.event.data).map_err(damaged)?;
+        let events = super::events(&recorded.event.data).map_err(|error| damaged(&error))?;
         Self::replay(self, &events, Index::new(mark));
         Ok(())
     }
@@ -51,7 +51,7 @@ impl Rules for State {
         if format != FORMAT {
             return Err(Unreadable::Format(format));
         }
-        self.bring_back(super::image(data).map_err(damaged)?);
+        self.bring_back(super::image(data).map_err(|error| damaged(&error))?);
         Ok(())
     }
 
@@ -68,6 +68,6 @@ impl Rules for State {
     }
 }
 
-fn damaged(error: super::Unreadable) -> Unreadable {
+fn damaged(error: &super::Unreadable) -> Unreadable {
     Unreadable::Damaged(error.to_string())
 }

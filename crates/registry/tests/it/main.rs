@@ -12,6 +12,7 @@ mod dns_corpus;
 mod engine;
 mod event;
 mod follow;
+mod kept;
 mod kv;
 mod limits;
 mod metrics;

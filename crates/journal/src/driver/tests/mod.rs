@@ -6,6 +6,7 @@
 //! the disk holds in the end. That the comparison finds what it is there for is shown by rules and
 //! a journal that are broken on purpose.
 
+mod singly;
 mod toy;
 mod world;
 

@@ -217,6 +217,7 @@ async fn compare<const FLAW: u8>(world: &Arc<World<FLAW>>) -> Result<(), String>
     }
 }
 
+/// The sum of figures.
 pub(super) fn sum(one: Stats, other: Stats) -> Stats {
     Stats {
         queued: 0,
