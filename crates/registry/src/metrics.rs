@@ -14,6 +14,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::dns;
 use crate::service::Shared;
+use crate::state::session::{self, Ending};
 use crate::state::{Cause, Event, Refusal, Status};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -54,6 +55,9 @@ pub(crate) struct Metrics {
     deregistrations: Family<ByCause, Counter>,
     status_changes: Family<ByStatus, Counter>,
     probes: Family<ByStatus, Counter>,
+    kv_writes: Counter,
+    sessions_ended: Family<ByCause, Counter>,
+    user_events: Counter,
     blocking_reads: Family<ByOutcome, Counter>,
     wakes: Counter,
     refused: Family<ByLimit, Counter>,
@@ -74,6 +78,9 @@ impl Metrics {
         all.register("deregistrations", "Instances deregistered", m.deregistrations.clone());
         all.register("status_changes", "Checks that changed to a status", m.status_changes.clone());
         all.register("probes", "Probes run, by their result", m.probes.clone());
+        all.register("kv_writes", "Changes to keys", m.kv_writes.clone());
+        all.register("sessions_ended", "Sessions that ended", m.sessions_ended.clone());
+        all.register("user_events", "User events fired for this node", m.user_events.clone());
         all.register(
             "blocking_reads",
             "Blocking reads, by how they ended",
@@ -98,6 +105,16 @@ impl Metrics {
             }
             Event::StatusChanged { status, .. } => self.changed_to(*status),
             Event::Expired { .. } => self.changed_to(Status::Critical),
+            Event::Kv(_) => drop(self.kv_writes.inc()),
+            Event::Session(session::Event::Ended { cause, .. }) => {
+                let cause = match cause {
+                    Ending::Destroyed => "destroyed",
+                    Ending::Expired => "expired",
+                    Ending::Unhealthy => "unhealthy",
+                };
+                self.sessions_ended.get_or_create(&ByCause { cause }).inc();
+            }
+            Event::UserEvent(_) => drop(self.user_events.inc()),
             _ => {}
         }
     }
@@ -166,10 +183,17 @@ impl Collector for Census {
             let named = (state.services().count(), state.nodes().count());
             (named, (state.check_count(), state.instances_by_status()))
         });
+        let (keys, key_bytes, sessions) = shared.peek(|state| {
+            let size = usize::try_from(state.kv().size()).unwrap_or(usize::MAX);
+            (state.kv().count(), size, state.sessions().count())
+        });
         for (name, help, value) in [
             ("services", "Services that have an instance", services),
             ("nodes", "Nodes", nodes),
             ("checks", "Checks", checks),
+            ("kv_keys", "Keys", keys),
+            ("kv_bytes", "Size of all keys and values", key_bytes),
+            ("sessions", "Sessions", sessions),
             ("watchers", "Blocking reads that wait", shared.watchers.count()),
         ] {
             let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));

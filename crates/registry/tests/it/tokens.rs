@@ -141,6 +141,12 @@ async fn writing_is_refused_with_what_is_lacking() {
     let text = "Permission denied: anonymous token lacks permission 'session:write' on \"posthouse-1\". \
                 The anonymous token is used implicitly when a request does not specify a token.";
     assert_eq!((anonymous.status, anonymous.body.as_str()), (403, text));
+}
+
+#[tokio::test]
+async fn a_transaction_says_which_of_its_operations_are_denied() {
+    let house = guarded().await;
+    ask(&house, "PUT", "/v1/agent/service/register", ALL, r#"{"ID": "x", "Name": "db"}"#).await;
     let txn = json!([
         { "KV": { "Verb": "set", "Key": "web/a" } },
         { "KV": { "Verb": "set", "Key": "other" } },
