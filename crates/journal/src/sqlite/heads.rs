@@ -20,8 +20,10 @@ use crate::event::{Position, Space, StreamName, Table, Version};
 pub(super) struct Head {
     /// Negative for an internal stream, positive for a public one.
     pub(super) id: i64,
-    /// Whether the database has it.
+    /// Whether the database has a row of it.
     pub(super) stored: bool,
+    /// Whether something of the row has changed other than the end.
+    pub(super) unsaved: bool,
     /// `None` before the first event.
     pub(super) table: Option<Table>,
     /// Its last event.
@@ -55,6 +57,7 @@ impl Head {
         Self {
             id,
             stored: false,
+            unsaved: false,
             table: None,
             last: None,
             floor: Version::FIRST,
@@ -62,6 +65,23 @@ impl Head {
             due: false,
             metadata: StreamMetadata::default(),
         }
+    }
+
+    /// Takes its last event into account, which may be later than what its row knows.
+    pub(super) fn reaches(&mut self, found: Option<Last>) {
+        let version = self.last.map(|last| last.version);
+        if let Some(found) = found.filter(|found| version.is_none_or(|last| found.version >= last))
+        {
+            self.last = Some(found);
+        }
+    }
+
+    /// Whether its row has to be written after a commit that wrote to it. The end of a stream of
+    /// facts that keeps them all is known by its last event.
+    fn to_be_saved(&self) -> bool {
+        let known_by_event =
+            self.table == Some(Table::Facts) && self.metadata == StreamMetadata::default();
+        !self.stored || self.unsaved || !known_by_event
     }
 
     /// The version that its next event gets.
@@ -161,9 +181,9 @@ impl Heads {
     /// Writes what this commit changes, each stream once.
     pub(super) fn save(&mut self, sql: &mut Statements<'_>) -> rusqlite::Result<()> {
         for (name, ()) in self.changed.drain() {
-            if let Some(head) = self.cache.get_mut(&name) {
+            if let Some(head) = self.cache.get_mut(&name).filter(|head| head.to_be_saved()) {
                 sql.save_head(&name, head)?;
-                head.stored = true;
+                (head.stored, head.unsaved) = (true, false);
             }
         }
         Ok(())

@@ -10,8 +10,9 @@ use posthouse_base::time::Timestamp;
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, params};
 
 use super::heads::{Head, kept};
+use super::schema;
 use super::statements::{
-    self, HEAD, metadata, name, position, signed, stored_format, unsigned, uuid, version,
+    self, HEAD, last_sql, metadata, name, position, signed, stored_format, unsigned, uuid, version,
 };
 use crate::batch::{Checkpoint, StreamMetadata};
 use crate::error::Error;
@@ -174,8 +175,10 @@ impl Reader {
         now: Timestamp,
     ) -> rusqlite::Result<Option<StreamState>> {
         let snapshot = self.connection.unchecked_transaction()?;
-        let Some(head) = head_of(&snapshot, stream)? else { return Ok(None) };
+        let Some(mut head) = head_of(&snapshot, stream)? else { return Ok(None) };
         let table = head.table.unwrap_or(Table::Facts);
+        let mut last = snapshot.prepare_cached(&last_sql(name(table)))?;
+        head.reaches(last.query_row([head.id], statements::last).optional()?);
         let sql = format!(
             "SELECT version FROM {} WHERE stream = ?1 AND version >= ?2 AND time >= ?3 \
              ORDER BY version LIMIT 1",
@@ -303,9 +306,10 @@ fn all_statement<'c>(
 }
 
 fn last_position(connection: &Connection) -> rusqlite::Result<Position> {
-    connection.prepare_cached("SELECT position FROM journal")?.query_row([], |row| position(row, 0))
+    connection.prepare_cached(schema::COUNTER)?.query_row([], |row| position(row, 0))
 }
 
+/// What the stream's row says. Its end may be later if its metadata does not depend on that.
 fn head_of(connection: &Connection, stream: &StreamName) -> rusqlite::Result<Option<Head>> {
     let by = params![stream.as_str(), statements::space(stream.space())];
     connection.prepare_cached(HEAD)?.query_row(by, statements::head).optional()

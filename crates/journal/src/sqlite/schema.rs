@@ -17,6 +17,14 @@ pub(super) const APPLICATION: i32 = 0x5048_4a4c;
 /// once released, only added to.
 const STEPS: [&str; 1] = [include_str!("schema/1.sql")];
 
+/// The last position and the latest time that were given.
+pub(crate) const COUNTER: &str = "SELECT \
+     max(position, coalesce((SELECT max(position) FROM facts), 0), \
+         coalesce((SELECT max(position) FROM work), 0)), \
+     max(time, coalesce((SELECT time FROM facts ORDER BY position DESC LIMIT 1), 0), \
+         coalesce((SELECT time FROM work ORDER BY position DESC LIMIT 1), 0)) \
+     FROM journal";
+
 /// Pages that the writer keeps in memory: the inner pages of the indexes of a large file.
 const WRITER_CACHE_KIB: i32 = 64 << 10;
 /// Pages that each reader keeps in memory.

@@ -24,6 +24,8 @@ pub(super) struct Statements<'c> {
     checkpoint: Statement<'c>,
     remove_at: Statement<'c>,
     tables: [OfTable<'c>; 2],
+    /// Whether an event was deleted since the counter was saved.
+    deleted: bool,
 }
 
 /// The statements that are the same for both tables.
@@ -31,6 +33,7 @@ pub(super) struct Statements<'c> {
 struct OfTable<'c> {
     insert: Statement<'c>,
     ids: Statement<'c>,
+    last: Statement<'c>,
     version_from: Statement<'c>,
     remove_versions: Statement<'c>,
 }
@@ -69,6 +72,7 @@ impl<'c> Statements<'c> {
                 OfTable::prepare(connection, Table::Facts)?,
                 OfTable::prepare(connection, Table::Work)?,
             ],
+            deleted: false,
         })
     }
 
@@ -81,13 +85,23 @@ impl<'c> Statements<'c> {
         self.commit.execute([]).map(drop)
     }
 
+    /// Saves the counter if an event was deleted, which could have been the one that it is known by.
     pub(super) fn save_counter(&mut self, counter: Counter) -> rusqlite::Result<()> {
+        if !std::mem::take(&mut self.deleted) {
+            return Ok(());
+        }
         let Counter { position, time } = counter;
         self.counter.execute([signed(position.get()), signed(time.as_millis())]).map(drop)
     }
 
     pub(super) fn load_head(&mut self, name: &StreamName) -> rusqlite::Result<Option<Head>> {
-        self.head.query_row(params![name.as_str(), space(name.space())], head).optional()
+        let by = params![name.as_str(), space(name.space())];
+        let Some(mut head) = self.head.query_row(by, head).optional()? else { return Ok(None) };
+        if let Some(table) = head.table {
+            let found = self.of(table).last.query_row([head.id], last);
+            head.reaches(found.optional()?);
+        }
+        Ok(Some(head))
     }
 
     pub(super) fn save_head(&mut self, name: &StreamName, head: &Head) -> rusqlite::Result<()> {
@@ -156,6 +170,7 @@ impl<'c> Statements<'c> {
     }
 
     pub(super) fn remove_at(&mut self, position: Position) -> rusqlite::Result<usize> {
+        self.deleted = true;
         self.remove_at.execute([signed(position.get())])
     }
 
@@ -182,6 +197,7 @@ impl<'c> Statements<'c> {
         from: Version,
         end: Version,
     ) -> rusqlite::Result<usize> {
+        self.deleted = true;
         let range = [stream, signed(from.get()), signed(end.get())];
         self.of(table).remove_versions.execute(range)
     }
@@ -254,6 +270,7 @@ impl<'c> OfTable<'c> {
                 "SELECT id, position, version FROM {table} \
                  WHERE stream = ?1 AND version >= ?2 AND version < ?3 ORDER BY version"
             ))?,
+            last: prepare(last_sql(table))?,
             version_from: prepare(format!(
                 "SELECT version, position FROM {table} \
                  WHERE stream = ?1 AND version >= ?2 ORDER BY version LIMIT 1"
@@ -265,7 +282,21 @@ impl<'c> OfTable<'c> {
     }
 }
 
-/// Reads what [`head`] makes a [`Head`] of; by name and space.
+/// Reads version, position and id of a stream's last event that is there.
+pub(super) fn last_sql(table: &str) -> String {
+    format!(
+        "SELECT version, position, id FROM {table} \
+         WHERE stream = ?1 ORDER BY version DESC LIMIT 1"
+    )
+}
+
+pub(super) fn last(row: &Row<'_>) -> rusqlite::Result<Last> {
+    let id = Some(uuid(row, 2)?);
+    Ok(Last { version: version(row, 0)?, position: position(row, 1)?, id })
+}
+
+/// Reads what [`head`] makes a [`Head`] of, by name and space. The end of a stream of facts is found
+/// by its last event: see [`Head::reaches`].
 pub(super) const HEAD: &str = "SELECT id, kind, last, last_position, floor, removed, due, \
      max_count, max_age, truncate_before, tombstone FROM streams WHERE name = ?1 AND space = ?2";
 
@@ -280,6 +311,7 @@ pub(super) fn head(row: &Row<'_>) -> rusqlite::Result<Head> {
     Ok(Head {
         id: row.get(0)?,
         stored: true,
+        unsaved: false,
         table: row.get::<_, Option<i64>>(1)?.map(table),
         last: last.transpose()?,
         floor: version(row, 4)?,

@@ -156,7 +156,7 @@ impl Log {
             Chore::Settle { stream, end } => {
                 let settled = self.heads.get(stream, sql)?.lowest() <= *end;
                 if settled {
-                    self.heads.change(stream, |head| head.due = false);
+                    self.heads.change(stream, |head| (head.due, head.unsaved) = (false, true));
                     self.heads.keep();
                 }
                 Ok(usize::from(settled))
@@ -192,6 +192,7 @@ impl Log {
                 place.end = Some(last.place());
             }
             self.heads.change(&append.stream, |head| {
+                head.unsaved |= head.table.is_none();
                 head.table = Some(append.table);
                 head.last = Some(last);
             });
@@ -239,7 +240,7 @@ impl Log {
                 if from_start && end.get().saturating_sub(from.get()) > REMOVED_AT_ONCE {
                     self.heads.change(stream, |head| {
                         head.removed = head.removed.max(end);
-                        head.due = true;
+                        (head.due, head.unsaved) = (true, true);
                     });
                 } else if from < end {
                     sql.remove_versions(Table::Work, head.id, from, end)?;
@@ -348,7 +349,7 @@ fn limit(head: &mut Head, metadata: &StreamMetadata) {
     let before = metadata.truncate_before.map(|before| before.min(next));
     // What was hidden before stays hidden: it may be gone from the disk already.
     head.floor = head.kept();
-    head.due = true;
+    (head.due, head.unsaved) = (true, true);
     head.metadata = StreamMetadata { truncate_before: before, ..metadata.clone() };
 }
 

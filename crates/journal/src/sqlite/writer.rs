@@ -13,7 +13,7 @@ use super::queue::Taken;
 use super::stage::{Part, Staged};
 use super::statements::{Counter, Statements, position, unsigned};
 use super::write::{Chore, Log, Written};
-use super::{Shared, fault, recover};
+use super::{Shared, fault, recover, schema};
 use crate::batch::{Batch, Removal};
 use crate::error::{Error, Outage};
 use crate::journal::Appended;
@@ -140,7 +140,7 @@ fn watch_log(shared: &Arc<Shared>, connection: &mut Connection) -> rusqlite::Res
 
 /// The log's end as the database has it.
 pub(super) fn load(connection: &Connection, streams: usize) -> rusqlite::Result<Log> {
-    let counter = connection.query_row("SELECT position, time FROM journal", [], |row| {
+    let counter = connection.query_row(schema::COUNTER, [], |row| {
         let time = Timestamp::from_millis(unsigned(row.get(1)?));
         Ok(Counter { position: position(row, 0)?, time })
     })?;
@@ -189,7 +189,6 @@ fn commit(
 ) -> rusqlite::Result<()> {
     let limits = &shared.config.commit;
     let begun = Instant::now();
-    let before = log.counter;
     sql.begin()?;
     loop {
         let now = shared.options.clock.now();
@@ -217,9 +216,7 @@ fn commit(
         }
     }
     log.heads.save(sql)?;
-    if log.counter.position != before.position {
-        sql.save_counter(log.counter)?;
-    }
+    sql.save_counter(log.counter)?;
     sql.commit()?;
     log.heads.trim();
     Ok(())

@@ -161,8 +161,7 @@ fn look_over(database: &Path) -> Result<Position, Error> {
         let application =
             connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
         let schema = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        let position =
-            connection.query_row("SELECT position FROM journal", [], |row| row.get(0))?;
+        let position = connection.query_row(schema::COUNTER, [], |row| row.get(0))?;
         Ok((found, application, schema, position))
     };
     let (found, application, schema, position) =

@@ -1,20 +1,22 @@
--- The one row that counts: positions are given from here and never again.
+-- Positions are given from here, or from the last event that is there if that is later: so that a
+-- commit that only appends does not write this page too. Whatever deletes an event writes it.
 CREATE TABLE journal (
     one INTEGER PRIMARY KEY CHECK (one = 1),
-    position INTEGER NOT NULL,          -- the last that was given
-    time INTEGER NOT NULL,              -- the latest time of an event, in ms
+    position INTEGER NOT NULL,          -- none up to this one is given again
+    time INTEGER NOT NULL,              -- no event gets an earlier time than this, in ms
     recoveries INTEGER NOT NULL         -- how often service came back after a fault
 ) STRICT;
 INSERT INTO journal VALUES (1, 0, 0, 0);
 
--- A stream's end outlives its events, so that no version is given again.
+-- A stream's end outlives its events, so that no version is given again. A stream of facts that keeps
+-- them all has its end in its last event; the row is written when something else of it changes.
 -- Internal streams have negative ids, public ones positive ones.
 CREATE TABLE streams (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL,
     space INTEGER NOT NULL,             -- 0 internal, 1 public
     kind INTEGER,                       -- 0 facts, 1 work; NULL before the first event
-    last INTEGER,                       -- the version of the last event; NULL before the first
+    last INTEGER,                       -- no version up to this one is given again; NULL for none
     last_position INTEGER,
     floor INTEGER NOT NULL,             -- nothing below this version is kept
     removed INTEGER NOT NULL,           -- what is below this version was removed
