@@ -53,7 +53,8 @@ async fn write(registry: SocketAddr, name: String, shared: Shared) -> anyhow::Re
         assert_eq!(answer.status(), 200, "{answer:?}");
         told(&shared).services.push(id.clone());
         let path = format!("/v1/kv/{id}");
-        let answer = connection.send(client::request(Method::PUT, &host, &path, id.clone())).await?;
+        let answer =
+            connection.send(client::request(Method::PUT, &host, &path, id.clone())).await?;
         assert_eq!(answer.body(), "true", "{answer:?}");
         told(&shared).keys.push((id.clone(), id));
     }
