@@ -10,6 +10,7 @@ use std::sync::Arc;
 use posthouse_base::task::Tasks;
 use posthouse_gateway::Gateway;
 use posthouse_gateway::access::Recorder;
+use posthouse_gateway::cluster::view::ServiceView;
 use posthouse_gateway::config::Config;
 use posthouse_gateway::view::View;
 use prometheus_client::registry::Registry as Metrics;
@@ -70,6 +71,11 @@ impl Calls {
     /// What is going on.
     pub(crate) fn view(&self) -> View {
         self.gateway.view()
+    }
+
+    /// What is going on with one service, if anybody has named it.
+    pub(crate) fn service(&self, name: &str) -> Option<ServiceView> {
+        self.gateway.service(name)
     }
 
     /// Opens the access log again, after it was moved away.

@@ -90,6 +90,7 @@ pub(crate) struct Control {
     /// Where configurations are read and put in force.
     backroom: Backroom,
     registry: Option<registry::Config>,
+    names: Option<registry::Config>,
     registry_address: Option<SocketAddr>,
     dns_address: Option<SocketAddr>,
     journal: journal::Config,
@@ -134,6 +135,7 @@ impl Control {
             data_path: config.data.clone(),
             calls,
             registry: config.registry.clone(),
+            names: config.names.clone(),
             registry_address,
             dns_address,
             journal: config.journal.clone(),
@@ -302,7 +304,7 @@ impl Control {
         let changed = [
             ("data", config.data != self.data_path),
             ("admin.address", admin != self.admin),
-            ("registry", config.registry != self.registry),
+            ("registry", (&config.registry, &config.names) != (&self.registry, &self.names)),
             ("journal", config.journal != self.journal),
             ("listeners", config.gateway.is_some() != self.calls.is_some()),
             ("gateway.threads", self.threads.is_some() && threads(config) != self.threads),

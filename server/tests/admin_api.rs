@@ -68,6 +68,44 @@ fn get(address: &str, path: &str) -> Answer {
     ask(address, &format!("GET {path}"), "", b"")
 }
 
+#[test]
+fn one_instance_is_picked_by_a_policy() {
+    let (_folder, _house, admin, addresses) = start(CONFIG);
+    let registry = addresses["registry"].as_str().expect("the registry's address");
+    for (id, weight, status) in [("w1", 1, "passing"), ("w2", 4, "passing"), ("w3", 9, "critical")]
+    {
+        let body = json!({
+            "ID": id, "Name": "web", "Address": "127.0.0.1", "Port": 80, "Tags": [id],
+            "Weights": { "Passing": weight, "Warning": 1 },
+            "Check": { "TTL": "1h", "Status": status },
+        });
+        let put = ask(registry, "PUT /v1/agent/service/register", "", body.to_string().as_bytes());
+        assert_eq!(put.status, 200);
+    }
+    let picked = |query: &str| {
+        let answer = get(&admin, &format!("/api/v1/services/web/pick{query}"));
+        assert_eq!(answer.status, 200, "{query}: {}", answer.json());
+        let pick = answer.json();
+        assert_eq!(pick["candidates"], if query.contains("tag") { 1 } else { 2 }, "{pick}");
+        pick["endpoint"]["registration"]["id"].as_str().expect("an id").to_owned()
+    };
+    let turns: Vec<String> = (0..4).map(|_| picked("?policy=round-robin")).collect();
+    assert_eq!((&turns[0], &turns[1]), (&turns[2], &turns[3]));
+    assert_ne!(turns[0], turns[1]);
+    // Neither has calls, so the weights decide.
+    assert_eq!(picked("?policy=least-requests"), "w2");
+    assert_eq!(picked("?policy=weighted&tag=w1"), "w1");
+    for policy in ["", "?policy=random", "?policy=weighted"] {
+        assert_ne!(picked(policy), "w3", "a critical instance is not picked");
+    }
+    get(&admin, "/api/v1/services/web/pick?policy=best").is_problem(400, Some("policy"));
+    get(&admin, "/api/v1/services/web/pick?policy=random&policy=random")
+        .is_problem(400, Some("query"));
+    get(&admin, "/api/v1/services/none/pick").is_problem(404, Some("name"));
+    get(&admin, "/api/v1/services/web/pick?tag=w3").is_problem(503, None);
+    assert_eq!(get(&admin, "/api/v1/names").json(), json!({ "source": "registry" }));
+}
+
 fn start(config: &str) -> (tempfile::TempDir, House, String, Value) {
     let folder = common::folder_with("f.yaml", config);
     let (house, addresses) = House::start(folder.path(), &["--config", "f.yaml"]);

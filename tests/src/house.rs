@@ -132,15 +132,22 @@ impl House {
 
     /// Stops it in the orderly way and starts it again on the same data with the same addresses'
     /// configuration.
-    pub async fn restart(mut self) -> Self {
-        self.stop().await;
+    pub async fn restart(self) -> Self {
+        self.restart_with(&[]).await
+    }
+
+    /// Like [`House::restart`], with more arguments. One that has been killed is only started.
+    pub async fn restart_with(mut self, arguments: &[&str]) -> Self {
+        if self.program.ended().is_none() {
+            self.stop().await;
+        }
         let Self { folder, program, .. } = self;
         drop(program);
         let config = std::fs::read_to_string(folder.path().join("posthouse.yaml"));
         let config = config.expect("the configuration is still there");
         // What the last run wrote must not be taken for what this one writes.
         let _absent_is_fine = std::fs::remove_file(folder.path().join("data/addresses.json"));
-        Self::start_in(folder, &config, &[]).await
+        Self::start_in(folder, &config, arguments).await
     }
 }
 

@@ -381,6 +381,9 @@ impl Reader {
         if let Some(admin) = self.ports.get(&8400) {
             command.env("POSTHOUSE_ADMIN", format!("http://127.0.0.1:{admin}"));
         }
+        if let Some(registry) = self.ports.get(&8500) {
+            command.env("POSTHOUSE_REGISTRY", format!("http://127.0.0.1:{registry}"));
+        }
     }
 
     fn script(&self, file: &str, text: &str) -> PathBuf {

@@ -11,7 +11,8 @@ use posthouse_base::task::Tasks;
 use tokio::sync::mpsc;
 
 use crate::access::Recorder;
-use crate::cluster::InstanceSpec;
+use crate::cluster::view::ServiceView;
+use crate::cluster::{Coarse, InstanceSpec};
 use crate::config::Config;
 use crate::config::model::{self, Listener, ServiceName};
 use crate::directory::Directory;
@@ -196,6 +197,12 @@ impl Gateway {
     #[must_use]
     pub fn view(&self) -> View {
         View::of(&self.shared)
+    }
+
+    /// What is going on with one service, if anybody has named it.
+    #[must_use]
+    pub fn service(&self, name: &str) -> Option<ServiceView> {
+        Some(self.shared.directory.get(name)?.view(Coarse::now()))
     }
 
     /// Puts the gateway's metrics into a registry.

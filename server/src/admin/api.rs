@@ -14,6 +14,8 @@ use posthouse_registry as registry;
 use posthouse_telemetry::page;
 use utoipa::OpenApi;
 
+use super::engine::__path_names;
+use super::pick::__path_pick;
 use super::wire::{
     CheckResult, Configuration, Endpoint, Endpoints, Node, Nodes, Origin, ProblemDetails, Reload,
     Route, Routes, Service, ServiceSummary, Services,
@@ -35,10 +37,10 @@ use crate::control::Cause;
         routes,
         services,
         service,
-        super::pick::pick,
+        pick,
         endpoints,
         nodes,
-        super::engine::names,
+        names,
         configuration,
         check,
         reload,
