@@ -3,7 +3,7 @@
 //! prints a table; `--write` puts that table into BENCHMARKS.md with the machine it is from.
 //!
 //! Reading order: [`gateway`] (CPU, speed and memory beside other proxies), [`failover`],
-//! [`reload`], [`instructions`]; then what they share: [`peers`] (how each proxy is started),
+//! [`reload`], [`instructions`], [`journal`], [`registry`]; then what they share: [`peers`] (how each proxy is started),
 //! [`work`] (what it is given to do), [`load`], [`process`], [`stats`], [`report`].
 
 mod failover;
@@ -11,10 +11,12 @@ mod gateway;
 mod house;
 mod install;
 mod instructions;
+mod journal;
 mod load;
 mod machine;
 mod peers;
 mod process;
+mod registry;
 mod reload;
 mod report;
 mod stats;
@@ -29,7 +31,7 @@ use anyhow::{Context, ensure};
 use clap::Parser;
 
 #[derive(Parser)]
-#[command(name = "cargo xtask bench", about = "Measure the gateway")]
+#[command(name = "cargo xtask bench", about = "Measure Posthouse")]
 enum Bench {
     /// CPU per request, speed, latency and memory beside nginx, HAProxy, Traefik and Caddy.
     Gateway(gateway::Options),
@@ -39,6 +41,10 @@ enum Bench {
     Reload(reload::Options),
     /// Instructions per request as routes and instances grow.
     Instructions(instructions::Options),
+    /// Durable appends beside SQLite alone, a long run, and the start with many events.
+    Journal(journal::Options),
+    /// Registrations, reads and ten thousand waiting reads, beside etcd.
+    Registry(registry::Options),
 }
 
 /// Runs the benchmark that the arguments after `bench` name.
@@ -49,6 +55,8 @@ pub(crate) fn run(args: Vec<String>) -> anyhow::Result<()> {
         Bench::Failover(options) => failover::run(&options),
         Bench::Reload(options) => reload::run(&options),
         Bench::Instructions(options) => instructions::run(&options),
+        Bench::Journal(options) => journal::run(&options),
+        Bench::Registry(options) => registry::run(&options),
     }
 }
 
