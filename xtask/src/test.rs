@@ -27,6 +27,7 @@ pub(crate) fn run(quick: bool) -> anyhow::Result<()> {
     steps.push(Step::new("unit tests", move || done(&mut tests(nextest, Part::Unit))));
     if !quick {
         steps.push(Step::new("licences and sources", deny));
+        steps.push(Step::new("advisories", advisories));
         steps.push(Step::new("fuzz targets", fuzz));
         steps.push(Step::needed("the binary", || build().map(|_| Outcome::Done)));
         steps.push(Step::new("configuration reference", || docs(true).map(|()| Outcome::Done)));
@@ -86,12 +87,27 @@ fn end_to_end(nextest: bool) -> anyhow::Result<Outcome> {
 
 /// Licences, sources and bans of the dependencies, by `deny.toml`.
 fn deny() -> anyhow::Result<Outcome> {
-    if setup::find_program("cargo-deny").is_none() {
-        let missing =
-            "NOT CHECKED: cargo-deny is not installed; `cargo install cargo-deny --locked`";
-        return Ok(Outcome::Skipped(missing.to_owned()));
+    if let Some(skipped) = no_deny() {
+        return Ok(skipped);
     }
-    done(cargo().args(["deny", "--offline", "check", "bans", "licenses", "sources"]))
+    done(cargo().args(["deny", "check", "bans", "licenses", "sources"]))
+}
+
+/// Known faults of the dependencies, by the database of RustSec, which is fetched first.
+fn advisories() -> anyhow::Result<Outcome> {
+    if let Some(skipped) = no_deny() {
+        return Ok(skipped);
+    }
+    if run_command(cargo().args(["deny", "fetch", "db"])).is_err() {
+        return Ok(Outcome::Skipped("NOT CHECKED: their database cannot be fetched".to_owned()));
+    }
+    done(cargo().args(["deny", "check", "advisories"]))
+}
+
+fn no_deny() -> Option<Outcome> {
+    let missing = "NOT CHECKED: cargo-deny is not installed; `cargo install cargo-deny --locked`";
+    let found = setup::find_program("cargo-deny").is_some();
+    (!found).then(|| Outcome::Skipped(missing.to_owned()))
 }
 
 /// That the fuzz targets still compile: nothing else builds them.
