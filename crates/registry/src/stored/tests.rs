@@ -7,9 +7,12 @@ use posthouse_probe::{Grpc, Http, Target};
 
 use super::{checkpoint, events, image, record};
 use crate::config::Config;
+use crate::state::kv::{When, Write};
+use crate::state::session::{Ask, Behavior, Session, Ttl};
 use crate::state::{
-    Cause, CheckDefinition, CheckKind, Command, Event, Index, Instance, InstanceId, NewCheck, Node,
-    NodeRef, Probe, Registration, ServiceAddress, State, Status, Thresholds, Weights,
+    Cause, CheckDefinition, CheckKind, Command, Event, Index, Instance, InstanceId,
+    MEMBERSHIP_CHECK, NewCheck, Node, NodeRef, Probe, Registration, ServiceAddress, State, Status,
+    Thresholds, Weights,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -132,6 +135,42 @@ fn commands() -> Vec<Command> {
     ]
 }
 
+/// Commands that come to every kind of durable event of keys and sessions.
+fn store_commands() -> Vec<Command> {
+    let set = |key: &str, value: &'static [u8], when| {
+        Command::Kv(Write::Set { key: key.into(), value: value.into(), flags: u64::MAX, when })
+    };
+    let session = |id: &str, behavior| {
+        let ttl = Ttl { time: MINUTE.saturating_mul(60), written: "60m".into() };
+        Command::Session(Ask::Create(Box::new(Session {
+            id: id.into(),
+            name: "é".into(),
+            node: "own".into(),
+            node_checks: vec![MEMBERSHIP_CHECK.into()],
+            service_checks: vec!["check 2".into()],
+            lock_delay: Duration::from_millis(1500),
+            behavior,
+            ttl: Some(ttl).filter(|_| behavior == Behavior::Delete),
+        })))
+    };
+    let destroy = |id: &str| Command::Session(Ask::Destroy(id.into()));
+    vec![
+        session("s-1", Behavior::Release),
+        session("s-2", Behavior::Delete),
+        session("s-3", Behavior::Release),
+        set("a/1", b"\xff\x00 \"", When::Always),
+        set("a/2", b"", When::Always),
+        set("b", b"1", When::Acquire("s-1".into())),
+        set("c", b"1", When::Acquire("s-2".into())),
+        set("d", b"1", When::Acquire("s-3".into())),
+        destroy("s-1"),
+        destroy("s-2"),
+        Command::Kv(Write::Delete { key: "a/2".into(), when: None }),
+        set("e/1", b"1", When::Always),
+        Command::Kv(Write::DeleteTree { prefix: "e/".into() }),
+    ]
+}
+
 fn blank() -> State {
     State::blank(Config::default().state_limits())
 }
@@ -143,7 +182,7 @@ fn run() -> (State, Vec<(Vec<u8>, Index)>) {
     let mut is_written = |state: &State, happened: &[Event]| {
         records.extend(record(happened).map(|record| (record, state.index())));
     };
-    for (second, command) in (0..).zip(commands()) {
+    for (second, command) in (0..).zip(commands().into_iter().chain(store_commands())) {
         let outcome = state.handle(command, at(second)).expect("no refusals");
         is_written(&state, &outcome.events);
     }
@@ -156,7 +195,9 @@ fn run() -> (State, Vec<(Vec<u8>, Index)>) {
 #[test]
 fn a_state_is_what_its_records_tell() {
     let (mut state, records) = run();
-    assert_eq!(records.len(), commands().len() + 1 - 1, "all but one heartbeat");
+    let written = commands().len() + store_commands().len();
+    assert_eq!(records.len(), written + 1 - 1, "all but one heartbeat");
+    assert_eq!((state.kv().count(), state.sessions().count()), (3, 1));
     let mut told = blank();
     for (record, index) in &records {
         told.replay(&events(record).expect("it can be read"), *index);
