@@ -149,25 +149,33 @@ impl Inner {
 
     fn remove(&mut self, gone: &Gone) {
         for position in &gone.positions {
-            let index = position.get().checked_sub(self.after.get() + 1);
-            let index = index.and_then(|index| usize::try_from(index).ok());
-            if let Some(entry) = index.and_then(|index| self.events.get_mut(index))
+            if let Some(entry) = self.events.range_mut(self.places(position, position)).next()
                 && entry.table == Table::Work
             {
                 entry.gone = true;
             }
         }
-        if gone.ranges.is_empty() && gone.limited.is_empty() {
-            return;
+        for (stream, range) in &gone.ranges {
+            for entry in self.events.range_mut(self.places(range.start(), range.end())) {
+                entry.gone |= entry.event.stream == *stream;
+            }
         }
-        for entry in &mut self.events {
-            let (stream, position) = (&entry.event.stream, &entry.event.position);
-            let is_in = |(of, range): &(StreamName, std::ops::RangeInclusive<Position>)| {
-                of == stream && range.contains(position)
-            };
-            entry.gone |= gone.ranges.iter().any(is_in);
-            entry.limited |= gone.limited.contains(stream);
+        if !gone.limited.is_empty() {
+            for entry in &mut self.events {
+                entry.limited |= gone.limited.contains(&entry.event.stream);
+            }
         }
+    }
+
+    /// Where the events from `first` to `last` are, as far as they are kept: one has each position.
+    fn places(&self, first: &Position, last: &Position) -> std::ops::Range<usize> {
+        let kept = self.events.len();
+        let before = |position: u64| {
+            let count = position.saturating_sub(self.after.get());
+            usize::try_from(count).unwrap_or(usize::MAX).min(kept)
+        };
+        let (from, to) = (before(first.get().saturating_sub(1)), before(last.get()));
+        from.min(to)..to
     }
 }
 
