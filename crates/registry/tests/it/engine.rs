@@ -243,11 +243,13 @@ impl Scripted {
     async fn until_asked(&self, for_what: &str, count: usize) {
         let asked = async {
             loop {
-                let seen = self.seen.lock().expect("not poisoned");
-                if seen.iter().filter(|head| head.starts_with(for_what)).count() >= count {
+                let count_seen = {
+                    let seen = self.seen.lock().expect("not poisoned");
+                    seen.iter().filter(|head| head.starts_with(for_what)).count()
+                };
+                if count_seen >= count {
                     return;
                 }
-                drop(seen);
                 tokio::time::sleep(std::time::Duration::from_millis(2)).await;
             }
         };
