@@ -18,6 +18,7 @@ pub(crate) struct Plan {
     pub(crate) writers: Vec<usize>,
     pub(crate) streams: usize,
     pub(crate) size: usize,
+    pub(crate) log_mib: Option<u64>,
 }
 
 /// All measurements.
@@ -74,7 +75,7 @@ async fn measure(
     writers: usize,
     folder: &Path,
 ) -> anyhow::Result<Journal> {
-    let journal = load::open(folder)?;
+    let journal = load::open(folder, plan.log_mib)?;
     let began = Instant::now();
     let mut tasks = Vec::new();
     for writer in 0..writers {

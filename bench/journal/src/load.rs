@@ -5,13 +5,22 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use posthouse_base::config::{self, Report, Size};
+use posthouse_journal::config::Raw;
 use posthouse_journal::sqlite::{Options, Sqlite};
 use posthouse_journal::{Append, Batch, Config, Expected, Format, NewEvent, StreamName, Table};
 use uuid::Uuid;
 
-/// Opens a journal in a folder of its own.
-pub(crate) fn open(folder: &Path) -> anyhow::Result<Arc<Sqlite>> {
-    let journal = Sqlite::open(folder, &Config::default(), Options::default());
+/// Opens a journal in a folder of its own. Its write-ahead log is bounded to so many MiB.
+pub(crate) fn open(folder: &Path, log_mib: Option<u64>) -> anyhow::Result<Arc<Sqlite>> {
+    let mut raw = Raw::default();
+    if let Some(mib) = log_mib {
+        raw.limits.wal = Size(mib << 20);
+    }
+    let mut report = Report::new();
+    let config = Config::check(&raw, &config::Path::root(), &mut report);
+    let config = config.with_context(|| format!("{:?}", report.findings()))?;
+    let journal = Sqlite::open(folder, &config, Options::default());
     Ok(Arc::new(journal.context("the journal does not open")?))
 }
 

@@ -28,6 +28,9 @@ struct Arguments {
     /// Bytes of data in an event.
     #[arg(long, global = true, default_value_t = 1024)]
     size: usize,
+    /// The write-ahead log's bound in MiB, instead of the default.
+    #[arg(long, global = true)]
+    log_mib: Option<u64>,
     /// Print JSON.
     #[arg(long, global = true)]
     json: bool,
@@ -83,15 +86,15 @@ fn main() -> anyhow::Result<()> {
     };
     let folder = folder.context("a folder for the journals")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let (size, json) = (arguments.size, arguments.json);
+    let (size, json, log_mib) = (arguments.size, arguments.json, arguments.log_mib);
     match arguments.command {
         Command::Appends { seconds, batch, writers, streams } => {
             let time = Duration::from_secs_f64(seconds);
-            let plan = appends::Plan { time, batch, writers, streams, size };
+            let plan = appends::Plan { time, batch, writers, streams, size, log_mib };
             show(json, &appends::run(&plan, folder.path(), &runtime)?)
         }
         Command::Mixed { minutes, rate } => {
-            let plan = mixed::Plan { minutes, rate, size };
+            let plan = mixed::Plan { minutes, rate, size, log_mib };
             runtime.block_on(mixed::run(&plan, folder.path(), |minute| show(json, minute)))
         }
         Command::Start { events } => {

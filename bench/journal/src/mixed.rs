@@ -39,6 +39,7 @@ pub(crate) struct Plan {
     pub(crate) minutes: u64,
     pub(crate) rate: u64,
     pub(crate) size: usize,
+    pub(crate) log_mib: Option<u64>,
 }
 
 /// One minute.
@@ -78,7 +79,7 @@ pub(crate) async fn run(
     folder: &Path,
     mut show: impl FnMut(&Minute) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let journal = load::open(folder)?;
+    let journal = load::open(folder, plan.log_mib)?;
     let writers = u32::try_from(WRITERS + QUEUES)?;
     let pause = match plan.rate {
         0 => Duration::ZERO,

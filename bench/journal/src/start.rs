@@ -39,7 +39,7 @@ pub(crate) async fn run(events: u64, size: usize, folder: &Path) -> anyhow::Resu
     let file_bytes = std::fs::metadata(folder.join(posthouse_journal::sqlite::FILE))?.len();
 
     let began = Instant::now();
-    let journal = load::open(folder)?;
+    let journal = load::open(folder, None)?;
     let open_ms = began.elapsed().as_millis();
     let checkpoint = journal.checkpoint(&stream).await?.context("there is a checkpoint")?;
     let checkpoint_ms = began.elapsed().as_millis() - open_ms;
@@ -60,7 +60,7 @@ pub(crate) async fn run(events: u64, size: usize, folder: &Path) -> anyhow::Resu
 }
 
 async fn fill(events: u64, size: usize, folder: &Path, stream: &StreamName) -> anyhow::Result<()> {
-    let journal = load::open(folder)?;
+    let journal = load::open(folder, None)?;
     let mut maker = load::Maker::new(size, 1);
     let mut written = 0;
     let mut receipts = std::collections::VecDeque::new();

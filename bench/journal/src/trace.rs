@@ -10,7 +10,7 @@ use posthouse_journal::{Journal as _, StreamName, Table};
 use crate::load;
 
 pub(crate) async fn run(appends: u32, size: usize, folder: &Path) -> anyhow::Result<()> {
-    let journal = load::open(folder)?;
+    let journal = load::open(folder, None)?;
     let stream = StreamName::public("orders");
     let mut maker = load::Maker::new(size, 1);
     let mut out = std::io::stdout().lock();

@@ -36,14 +36,17 @@ pub struct Append {
 
 /// What a writer believes of a stream before its events are in it.
 ///
-/// A write that is repeated (the same ids where they would be) succeeds without being done again,
-/// and answers as it did first. With `Any` and `Exists`, that is recognised while nothing else has
-/// been written to the stream in between.
+/// A batch that is repeated succeeds without being done again, and answers as it did first. It is
+/// recognised when the events of each of its streams, taken together, are where they would be, by
+/// their ids, and can still be read. With `Any` and `Exists` that is at the end of the stream, so
+/// that it is recognised while nothing else has been written to it in between. A batch of which only
+/// a part was written is none that is repeated: its expectations decide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Expected {
     /// Anything.
     Any,
-    /// Nothing was ever written to it, or it was deleted softly.
+    /// Nothing was ever written to it, or it was deleted softly: everything was cut off. Work that
+    /// is done does not count as cut off.
     NoStream,
     /// Something is in it.
     Exists,
@@ -51,7 +54,8 @@ pub enum Expected {
     Exactly(Version),
 }
 
-/// Work that is done.
+/// Work that is done. Facts are never removed: positions of theirs are passed over, and a range in a
+/// stream of theirs is refused. However much it is, none of it can be read afterwards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Removal {
     /// What is at these positions. Those at which there is nothing (any more) are passed over.
@@ -65,17 +69,19 @@ pub enum Removal {
     },
 }
 
-/// How long a stream keeps its events. What is past it is no longer read from that moment, and goes
-/// from the disk in the background.
+/// How long a stream keeps its events. What is past it is no longer read from that moment, stays so
+/// even if later metadata is more generous, and goes from the disk in the background. It replaces
+/// the metadata before it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StreamMetadata {
     /// No more events than this, the latest (`$maxCount`).
     pub max_count: Option<u64>,
     /// Not longer than this (`$maxAge`), to the second.
     pub max_age: Option<Duration>,
-    /// Only from this version on (`$tb`).
+    /// Only from this version on (`$tb`). What is yet to be written is not cut off: beyond the end it
+    /// means the end, which deletes the stream softly.
     pub truncate_before: Option<Version>,
-    /// Nothing may be written to it any more, and nothing read.
+    /// Nothing may be written to it any more, and nothing read. For ever: it takes no other metadata.
     pub tombstone: bool,
 }
 
