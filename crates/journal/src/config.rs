@@ -123,7 +123,7 @@ impl Default for RawLimits {
             reads: 1024,
             streams: 100_000,
             recent: Size(16 << 20),
-            wal: Size(64 << 20),
+            wal: Size(128 << 20),
         }
     }
 }

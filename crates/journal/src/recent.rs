@@ -1,12 +1,15 @@
 //! The latest events, kept in memory within a bound, so that those who follow the log do not each
 //! read them from the disk. The same for every engine: its writer enters what is durable, in order.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use foldhash::fast::RandomState;
+use posthouse_base::time::Timestamp;
 
-use crate::event::{NewEvent, Position, Recorded, Space, StreamName, Table};
+use crate::event::{NewEvent, Position, Recorded, Space, StreamName, Table, Version};
 use crate::journal::{Page, Subject};
 
 /// What an event takes up beside its data.
@@ -23,6 +26,8 @@ pub(crate) struct Recent {
 struct Inner {
     /// Every position after `after` up to `head`, without a gap.
     events: VecDeque<Entry>,
+    /// Of their streams, those that do not keep all their events.
+    limits: HashMap<StreamName, Limits, RandomState>,
     after: Position,
     head: Position,
     bytes: usize,
@@ -34,9 +39,15 @@ struct Entry {
     table: Table,
     /// Removed since.
     gone: bool,
-    /// Its stream keeps its events for a time or in number only: whether it may still be read is
-    /// known to the engine.
-    limited: bool,
+}
+
+/// What may still be read of a stream that does not keep all its events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// Nothing below it.
+    pub(crate) lowest: Version,
+    /// Nothing older.
+    pub(crate) max_age: Option<Duration>,
 }
 
 /// An event that has become durable.
@@ -44,8 +55,6 @@ struct Entry {
 pub(crate) struct Fresh {
     pub(crate) event: Recorded,
     pub(crate) table: Table,
-    /// Whether its stream keeps its events for a time or in number only.
-    pub(crate) limited: bool,
 }
 
 /// What was done beside appending, as far as it concerns what is kept here.
@@ -53,13 +62,15 @@ pub(crate) struct Fresh {
 pub(crate) struct Gone {
     pub(crate) positions: Vec<Position>,
     pub(crate) ranges: Vec<(StreamName, std::ops::RangeInclusive<Position>)>,
-    pub(crate) limited: Vec<StreamName>,
+    /// What streams keep from now on, of those that do not keep all; the last of each counts.
+    pub(crate) limits: Vec<(StreamName, Limits)>,
 }
 
 impl Recent {
     /// Keeps nothing yet; the log ends at `head`.
     pub(crate) fn new(most_bytes: u64, head: Position) -> Self {
-        let inner = Inner { events: VecDeque::new(), after: head, head, bytes: 0 };
+        let (events, limits) = (VecDeque::new(), HashMap::default());
+        let inner = Inner { events, limits, after: head, head, bytes: 0 };
         let most_bytes = usize::try_from(most_bytes).unwrap_or(usize::MAX);
         Self { inner: RwLock::new(inner), most_bytes }
     }
@@ -69,11 +80,11 @@ impl Recent {
     pub(crate) fn enter(&self, fresh: Vec<Fresh>, gone: &Gone, head: Position) {
         let fresh = if self.most_bytes == 0 { Vec::new() } else { owned(fresh) };
         let mut inner = self.write();
-        for Fresh { event, table, limited } in fresh {
+        for Fresh { event, table } in fresh {
             if event.position == inner.head.next() {
                 inner.head = event.position;
                 inner.bytes += size(&event.event);
-                inner.events.push_back(Entry { event, table, gone: false, limited });
+                inner.events.push_back(Entry { event, table, gone: false });
             }
         }
         inner.remove(gone);
@@ -83,6 +94,7 @@ impl Recent {
         while inner.bytes > self.most_bytes {
             inner.forget_first();
         }
+        inner.forget_limits();
     }
 
     /// Forgets everything; the log ends at `head`.
@@ -90,13 +102,13 @@ impl Recent {
         self.write().clear(head);
     }
 
-    /// What of `subject` came after `after`; `None` when that is not all at hand.
+    /// What of `subject` came after `after`, as of `now`; `None` when that is not all at hand.
     pub(crate) fn after(
         &self,
         subject: &Subject,
         after: Position,
-        limit: usize,
-        bytes: usize,
+        (limit, bytes): (usize, usize),
+        now: Timestamp,
     ) -> Option<Page> {
         let inner = self.read();
         let skip = after.get().checked_sub(inner.after.get())?;
@@ -104,11 +116,8 @@ impl Recent {
         let mut left = bytes;
         let mut end = true;
         for entry in inner.events.iter().skip(usize::try_from(skip).unwrap_or(usize::MAX)) {
-            if !concerns(subject, entry) {
+            if !concerns(subject, entry) || !inner.keeps(&entry.event, now) {
                 continue;
-            }
-            if entry.limited {
-                return None;
             }
             let size = entry.event.event.data.len() + entry.event.event.metadata.len();
             if events.len() >= limit || (!events.is_empty() && size > left) {
@@ -138,6 +147,7 @@ impl Recent {
 impl Inner {
     fn clear(&mut self, head: Position) {
         self.events.clear();
+        self.limits.clear();
         (self.after, self.head, self.bytes) = (head, head, 0);
     }
 
@@ -145,6 +155,21 @@ impl Inner {
         let Some(first) = self.events.pop_front() else { return };
         self.after = first.event.position;
         self.bytes -= size(&first.event.event);
+    }
+
+    /// Whether the stream of `event` keeps it still.
+    fn keeps(&self, event: &Recorded, now: Timestamp) -> bool {
+        let Some(limits) = self.limits.get(&event.stream) else { return true };
+        let too_old = limits.max_age.is_some_and(|most| now.since(event.time) > most);
+        event.version >= limits.lowest && !too_old
+    }
+
+    /// Forgets the limits of streams of which nothing is kept here, once those are the most.
+    fn forget_limits(&mut self) {
+        if self.limits.len() > 2 * self.events.len() + 64 {
+            let here: HashSet<_> = self.events.iter().map(|entry| &entry.event.stream).collect();
+            self.limits.retain(|stream, _| here.contains(stream));
+        }
     }
 
     fn remove(&mut self, gone: &Gone) {
@@ -160,11 +185,7 @@ impl Inner {
                 entry.gone |= entry.event.stream == *stream;
             }
         }
-        if !gone.limited.is_empty() {
-            for entry in &mut self.events {
-                entry.limited |= gone.limited.contains(&entry.event.stream);
-            }
-        }
+        self.limits.extend(gone.limits.iter().cloned());
     }
 
     /// Where the events from `first` to `last` are, as far as they are kept: one has each position.

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::statements::Statements;
 use crate::batch::StreamMetadata;
 use crate::event::{Position, Space, StreamName, Table, Version};
+use crate::recent::Limits;
 
 /// What the writer knows of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +98,13 @@ impl Head {
     /// The earliest version that may be read, age aside.
     pub(super) fn lowest(&self) -> Version {
         self.kept().max(self.removed)
+    }
+
+    /// What of it may be read, for those who hold events of it; `None` when it keeps them all.
+    pub(super) fn limits(&self) -> Option<Limits> {
+        let all = self.metadata == StreamMetadata::default() && self.floor == Version::FIRST;
+        let (lowest, max_age) = (self.kept(), self.metadata.max_age);
+        (!all).then_some(Limits { lowest, max_age })
     }
 
     /// Whether it was written to and not deleted softly since. Work that was done leaves its stream

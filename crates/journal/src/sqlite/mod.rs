@@ -412,7 +412,8 @@ impl Journal for Sqlite {
         limit: usize,
         bytes: usize,
     ) -> Option<Page> {
-        let page = self.shared.recent.after(subject, after, limit, bytes)?;
+        let now = self.shared.options.clock.now();
+        let page = self.shared.recent.after(subject, after, (limit, bytes), now)?;
         self.shared.metrics.read(Source::Memory);
         Some(page)
     }

@@ -70,9 +70,9 @@ impl Bell {
         self.rung.notify_all();
     }
 
-    /// Waits until there may be something to do, but no longer than `most`. Whether to go on.
-    fn wait(&self, most: Duration) -> bool {
-        let state = self.lock();
+    /// Waits until there may be something to do, but no longer than until `until`. Whether to go on.
+    fn wait(&self, until: Instant) -> bool {
+        let (state, most) = (self.lock(), until.saturating_duration_since(Instant::now()));
         let waited =
             self.rung.wait_timeout_while(state, most, |state| !state.look && !state.closed);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
@@ -92,20 +92,26 @@ impl Bell {
     }
 }
 
-/// Scavenges until the bell is closed.
+/// Scavenges until the bell is closed: at once what something was just cut off from, and from time
+/// to time the streams that lose events as others come or as time goes by.
 pub(super) fn run(shared: &Arc<Shared>) {
     let mut connection = None;
+    let mut next_full = Instant::now();
     loop {
-        if round(shared, &mut connection).is_err() {
+        let full = Instant::now() >= next_full;
+        if full {
+            next_full = Instant::now() + shared.config.scavenge_interval;
+        }
+        if round(shared, &mut connection, full).is_err() {
             connection = None;
         }
-        if !shared.scavenger.wait(shared.config.scavenge_interval) {
+        if !shared.scavenger.wait(next_full) {
             return;
         }
     }
 }
 
-fn round(shared: &Shared, connection: &mut Option<Connection>) -> Round<()> {
+fn round(shared: &Shared, connection: &mut Option<Connection>, full: bool) -> Round<()> {
     if shared.is_out() {
         return Err(GiveUp);
     }
@@ -113,13 +119,18 @@ fn round(shared: &Shared, connection: &mut Option<Connection>) -> Round<()> {
         Some(connection) => connection,
         None => connection.insert(schema::open_reader(&shared.path, &shared.options)?),
     };
-    let mut after = i64::MIN;
-    loop {
-        let streams = limited(connection, after)?;
-        let Some((_, last)) = streams.last() else { break };
-        after = last.id;
-        for (stream, head) in &streams {
-            scavenge(shared, connection, stream, head)?;
+    for which in ["due <> 0", "max_count IS NOT NULL OR max_age IS NOT NULL"] {
+        let mut after = i64::MIN;
+        loop {
+            let streams = limited(connection, which, after)?;
+            let Some((_, last)) = streams.last() else { break };
+            after = last.id;
+            for (stream, head) in &streams {
+                scavenge(shared, connection, stream, head)?;
+            }
+        }
+        if !full {
+            break;
         }
     }
     discard(shared, connection)?;
@@ -146,13 +157,16 @@ fn discard(shared: &Shared, connection: &Connection) -> Round<()> {
 }
 
 /// The next streams that may have something to be deleted.
-fn limited(connection: &Connection, after: i64) -> rusqlite::Result<Vec<(StreamName, Head)>> {
-    let mut sql = connection.prepare_cached(
+fn limited(
+    connection: &Connection,
+    which: &str,
+    after: i64,
+) -> rusqlite::Result<Vec<(StreamName, Head)>> {
+    let mut sql = connection.prepare_cached(&format!(
         "SELECT id, kind, last, last_position, floor, removed, due, max_count, max_age, \
          truncate_before, tombstone, name FROM streams \
-         WHERE (due <> 0 OR max_count IS NOT NULL OR max_age IS NOT NULL) AND id > ?1 \
-         ORDER BY id LIMIT ?2",
-    )?;
+         WHERE ({which}) AND id > ?1 ORDER BY id LIMIT ?2"
+    ))?;
     let mut rows = sql.query(params![after, STREAMS])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {

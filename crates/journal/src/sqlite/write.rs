@@ -15,7 +15,7 @@ use crate::batch::{Append, Batch, Checkpoint, Expected, Removal, StreamMetadata}
 use crate::error::{Error, Outage};
 use crate::event::{Position, Recorded, StreamName, Table, Version};
 use crate::journal::Appended;
-use crate::recent::Fresh;
+use crate::recent::{Fresh, Limits};
 
 /// A removal of more events than this from a stream's beginning only hides them; they go from the
 /// disk in the background.
@@ -26,6 +26,8 @@ const REMOVED_AT_ONCE: u64 = 4096;
 pub(super) struct Log {
     pub(super) heads: Heads,
     pub(super) counter: Counter,
+    /// Whether something was cut off that the scavenger is to look at now.
+    pub(super) due: bool,
 }
 
 /// Where the events of one append go.
@@ -36,8 +38,6 @@ struct Place {
     position: Position,
     /// The stream's last event after it.
     end: Option<(Version, Position)>,
-    /// Whether the stream keeps its events for a time or in number only.
-    limited: bool,
 }
 
 /// What became of a batch.
@@ -46,8 +46,8 @@ pub(super) struct Written {
     /// The position before its first event.
     after: Position,
     time: Timestamp,
-    /// For each append, whether its stream keeps its events for a time or in number only.
-    limited: Vec<bool>,
+    /// What the streams keep after it, of those that do not keep all.
+    pub(super) limits: Vec<(StreamName, Limits)>,
     pub(super) appended: Appended,
 }
 
@@ -58,8 +58,7 @@ impl Written {
             return;
         }
         let mut position = self.after;
-        let ends = self.appended.streams.iter().zip(&self.limited);
-        for (append, (end, limited)) in batch.appends.into_iter().zip(ends) {
+        for (append, end) in batch.appends.into_iter().zip(&self.appended.streams) {
             let count = u64::try_from(append.events.len()).unwrap_or(u64::MAX);
             let next = end.map_or(0, |(version, _)| version.get() + 1);
             let first = next.saturating_sub(count);
@@ -67,7 +66,7 @@ impl Written {
                 position = position.next();
                 let (stream, time) = (append.stream.clone(), self.time);
                 let event = Recorded { position, stream, version, time, event };
-                into.push(Fresh { event, table: append.table, limited: *limited });
+                into.push(Fresh { event, table: append.table });
             }
         }
     }
@@ -103,8 +102,8 @@ impl Log {
         let before = self.counter;
         if let Some(streams) = self.repeated(&batch.appends, sql)? {
             let appended = Appended { streams, repeated: true };
-            let (after, time, limited) = (before.position, before.time, Vec::new());
-            return Ok(Ok(Written { after, time, limited, appended }));
+            let (after, time) = (before.position, before.time);
+            return Ok(Ok(Written { after, time, limits: Vec::new(), appended }));
         }
         if let Some(staged) = staged
             && !sql.has_parts(staged)?
@@ -124,7 +123,7 @@ impl Log {
         self.counter.time = time;
         let mut streams = Vec::with_capacity(places.len());
         for (append, place) in batch.appends.iter().zip(&places) {
-            let Place { stream, mut version, mut position, end, .. } = *place;
+            let Place { stream, mut version, mut position, end } = *place;
             for event in &append.events {
                 sql.insert(append.table, (position, stream, version), time, event)?;
                 (version, position) = (version.next(), position.next());
@@ -136,11 +135,17 @@ impl Log {
         }
         if let Some(checkpoint) = &batch.checkpoint {
             sql.save_checkpoint(checkpoint, staged)?;
+            self.due |= staged.is_some();
+        }
+        let mut limits = Vec::new();
+        let streams_of = batch.appends.iter().map(|append| &append.stream);
+        for stream in streams_of.chain(batch.metadata.iter().map(|(stream, _)| stream)) {
+            let kept = self.heads.get(stream, sql)?.limits();
+            limits.extend(kept.map(|kept| (stream.clone(), kept)));
         }
         self.heads.keep();
-        let limited = places.iter().map(|place| place.limited).collect();
         let appended = Appended { streams, repeated: false };
-        Ok(Ok(Written { after: before.position, time, limited, appended }))
+        Ok(Ok(Written { after: before.position, time, limits, appended }))
     }
 
     /// Does what the scavenger asked for; how many events or pages that was.
@@ -178,8 +183,7 @@ impl Log {
             let (stream, version) = (head.id, head.next());
             let position = self.counter.position.next();
             let end = head.last.map(Last::place);
-            let limited = head.metadata != StreamMetadata::default();
-            places.push(Place { stream, version, position, end, limited });
+            places.push(Place { stream, version, position, end });
             let Some(last) = append.events.last() else { continue };
             let count = u64::try_from(append.events.len()).unwrap_or(u64::MAX);
             self.counter.position = Position::new(self.counter.position.get() + count);
@@ -188,14 +192,14 @@ impl Log {
                 position: self.counter.position,
                 id: Some(last.id),
             };
-            if let Some(place) = places.last_mut() {
-                place.end = Some(last.place());
-            }
             self.heads.change(&append.stream, |head| {
                 head.unsaved |= head.table.is_none();
                 head.table = Some(append.table);
                 head.last = Some(last);
             });
+            if let Some(place) = places.last_mut() {
+                place.end = Some(last.place());
+            }
         }
         for removal in &batch.removals {
             if let Removal::Range { stream, .. } = removal
@@ -209,6 +213,7 @@ impl Log {
                 return Ok(Err(Error::Tombstone(stream.clone())));
             }
             self.heads.change(stream, |head| limit(head, metadata));
+            self.due = true;
         }
         if let Some(checkpoint) = &batch.checkpoint {
             let last = self.heads.get(&checkpoint.stream, sql)?.last;
@@ -242,6 +247,7 @@ impl Log {
                         head.removed = head.removed.max(end);
                         (head.due, head.unsaved) = (true, true);
                     });
+                    self.due = true;
                 } else if from < end {
                     sql.remove_versions(Table::Work, head.id, from, end)?;
                 }

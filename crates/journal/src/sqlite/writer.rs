@@ -147,7 +147,7 @@ pub(super) fn load(connection: &Connection, streams: usize) -> rusqlite::Result<
     let ids = "SELECT coalesce(min(id), 0), coalesce(max(id), 0) FROM streams";
     let heads =
         connection.query_row(ids, [], |row| Ok(Heads::new(streams, row.get(0)?, row.get(1)?)))?;
-    Ok(Log { heads, counter })
+    Ok(Log { heads, counter, due: false })
 }
 
 /// The last generation of checkpoints' parts.
@@ -246,19 +246,18 @@ fn carry_out(
 }
 
 /// Shows what is durable now: first what those who follow read, then the head, then the answers.
-fn publish(shared: &Shared, log: &Log, done: Vec<Done>) {
+fn publish(shared: &Shared, log: &mut Log, done: Vec<Done>) {
     let (mut fresh, mut gone) = (Vec::new(), Gone::default());
-    let mut look = false;
     let mut answers = Vec::with_capacity(done.len());
     for done in done {
         match done {
             Done::Part => {}
             Done::Batch(Waiting { batch, reply, since, .. }, Ok(written)) => {
-                look |= batch.checkpoint.is_some();
                 shared.metrics.appended(&batch, written.appended.repeated, since.elapsed());
                 if !written.appended.repeated {
                     note(&mut gone, &batch);
                 }
+                gone.limits.extend(written.limits.iter().cloned());
                 written.events(batch, &mut fresh);
                 answers.push((reply, Ok(written.appended)));
             }
@@ -274,8 +273,7 @@ fn publish(shared: &Shared, log: &Log, done: Vec<Done>) {
     let position = log.counter.position;
     shared.recent.enter(fresh, &gone, position);
     shared.publish(position);
-    // What a checkpoint replaces, a removal leaves or metadata cuts off is to go from the disk.
-    if look || !gone.ranges.is_empty() || !gone.limited.is_empty() {
+    if std::mem::take(&mut log.due) {
         shared.scavenger.look();
     }
     for (reply, outcome) in answers {
@@ -293,7 +291,6 @@ fn note(gone: &mut Gone, batch: &Batch) {
             }
         }
     }
-    gone.limited.extend(batch.metadata.iter().map(|(stream, _)| stream.clone()));
 }
 
 impl Done {

@@ -29,9 +29,9 @@ CREATE TABLE streams (
     UNIQUE (name, space)
 ) STRICT;
 
--- Those that the scavenger looks at.
-CREATE INDEX streams_limited ON streams (id)
-    WHERE due <> 0 OR max_count IS NOT NULL OR max_age IS NOT NULL;
+-- Those that the scavenger looks at: some once, others time and again.
+CREATE INDEX streams_due ON streams (id) WHERE due <> 0;
+CREATE INDEX streams_limited ON streams (id) WHERE max_count IS NOT NULL OR max_age IS NOT NULL;
 
 CREATE TABLE facts (
     position INTEGER PRIMARY KEY,

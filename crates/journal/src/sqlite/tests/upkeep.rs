@@ -19,7 +19,7 @@ use crate::conformance::Engine as _;
 use crate::error::Error;
 use crate::event::{Format, NewEvent, Position, StreamName, Table, Version};
 use crate::follow::{Follower, Item, Start, Target, Window};
-use crate::journal::Journal as _;
+use crate::journal::{Journal as _, Subject};
 
 /// After this, what was to happen in the background has failed to.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -158,6 +158,36 @@ async fn a_follower_that_memory_does_not_reach_is_told() {
         }
     }
     assert_eq!(follower.next().await, Ok(Item::CaughtUp(Position::new(550))));
+}
+
+#[tokio::test]
+async fn memory_knows_what_streams_keep() {
+    let engine = Embedded::new();
+    let subject = Subject::All { table: Table::Facts, space: None };
+    let at_hand = || {
+        let page = engine.sqlite().recent(&subject, Position::START, 100, usize::MAX);
+        let events = page.expect("all of it is at hand").events;
+        events.iter().map(|event| event.position.get()).collect::<Vec<_>>()
+    };
+    let none = StreamMetadata::default;
+    put(&engine, batch("count", Table::Facts, 5, 10)).await;
+    put(&engine, limits("count", StreamMetadata { max_count: Some(2), ..none() })).await;
+    assert_eq!(at_hand(), [4, 5]);
+    put(&engine, batch("count", Table::Facts, 1, 10)).await;
+    assert_eq!(at_hand(), [5, 6]);
+    put(&engine, limits("count", none())).await;
+    put(&engine, batch("count", Table::Facts, 1, 10)).await;
+    assert_eq!(at_hand(), [5, 6, 7]);
+    let max_age = Some(Duration::from_secs(60));
+    put(&engine, limits("age", StreamMetadata { max_age, ..none() })).await;
+    put(&engine, batch("age", Table::Facts, 1, 10)).await;
+    engine.advance(Duration::from_secs(40));
+    put(&engine, batch("age", Table::Facts, 1, 10)).await;
+    assert_eq!(at_hand(), [5, 6, 7, 8, 9]);
+    engine.advance(Duration::from_secs(40));
+    assert_eq!(at_hand(), [5, 6, 7, 9]);
+    put(&engine, limits("count", StreamMetadata { tombstone: true, ..none() })).await;
+    assert_eq!(at_hand(), [9]);
 }
 
 #[tokio::test]
