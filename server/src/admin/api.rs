@@ -14,6 +14,7 @@ use posthouse_registry as registry;
 use posthouse_telemetry::page;
 use utoipa::OpenApi;
 
+use super::backup::__path_backup;
 use super::engine::__path_names;
 use super::pick::__path_pick;
 use super::wire::{
@@ -44,7 +45,7 @@ use crate::control::Cause;
         configuration,
         check,
         reload,
-        super::backup::backup
+        backup
     )
 )]
 struct Description;
