@@ -11,9 +11,9 @@ use posthouse_base::time::Timestamp;
 use posthouse_journal::config::Raw;
 use posthouse_journal::sqlite::backup::{self, Error};
 use posthouse_journal::sqlite::{Options, Sqlite, copy};
-use posthouse_journal::{Config, Journal};
+use posthouse_journal::{Config, Journal, Table};
 use posthouse_tests::house::new_folder;
-use posthouse_tests::ledger::{Ledger, Writer};
+use posthouse_tests::ledger::{Ledger, Writer, read_all};
 use posthouse_tests::scribe::judge;
 use posthouse_tests::wait::{PATIENCE, ensure, eventually};
 use tempfile::TempDir;
@@ -167,8 +167,8 @@ fn checked(config: &serde_json::Value) -> Config {
     config.unwrap_or_else(|| panic!("{:?}", report.findings()))
 }
 
-/// Every moment of the copy must be sound, have what was confirmed well before, and nothing of what
-/// came after.
+/// Every moment of the copy must be sound, have what was confirmed before the moment before it, and
+/// nothing that came after.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_moment_of_a_copy_can_be_restored() {
     let files = new_folder();
@@ -191,17 +191,20 @@ async fn every_moment_of_a_copy_can_be_restored() {
     let points = copy::points(&copied).expect("a copy");
     assert!(points.len() > 10, "{points:?}");
     let mut random = fastrand::Rng::new();
-    let some: Vec<&copy::Point> = points.iter().filter(|_| random.u8(..4) == 0).collect();
-    for point in some {
+    for pair in points.windows(2).filter(|_| random.u8(..4) == 0) {
+        let [before, point] = pair else { continue };
         let restored = new_folder();
         let found =
             copy::restore(&copied, Some(point.time), restored.path(), false, &mut |_, _| {});
         let (found, _) = found.expect("the copy is sound");
         assert_eq!(found.time, point.time);
-        let before = moments.iter().rev().find(|(time, _)| *time < point.time);
-        let mut ledger = before.map(|(_, ledger)| ledger.clone()).unwrap_or_default();
+        // What was there at the one moment before must be there, and nothing that came later.
+        let known = moments.iter().rev().find(|(time, _)| *time < before.time);
+        let mut ledger = known.map(|(_, ledger)| ledger.clone()).unwrap_or_default();
         let judged = judge(restored.path(), WRITERS, &mut ledger).await;
         judged.unwrap_or_else(|wrong| panic!("{found:?}: {wrong}"));
+        let latest = latest_event(restored.path()).await;
+        assert!(latest <= point.time, "{latest:?} is in {found:?}");
     }
     let restored = new_folder();
     let found = copy::restore(&copied, None, restored.path(), false, &mut |_, _| {});
@@ -214,6 +217,13 @@ async fn every_moment_of_a_copy_can_be_restored() {
     let refused = refused.expect_err("the copy is not that old").to_string();
     assert!(refused.contains("goes back to 20"), "{refused}");
     check_damage(&copied, &points).await;
+}
+
+/// When the last fact of a journal was written.
+async fn latest_event(folder: &Path) -> Timestamp {
+    let journal = Sqlite::open(folder, &Config::default(), Options::default());
+    let facts = read_all(&journal.expect("a journal"), Table::Facts).await.expect("facts");
+    facts.last().expect("a fact").time
 }
 
 /// A file that is damaged, exchanged or gone is named, and what came before it can still be had.

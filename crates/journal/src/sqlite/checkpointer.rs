@@ -169,7 +169,7 @@ fn move_log(shared: &Shared, connection: &mut Option<Connection>) -> rusqlite::R
     }
     if shared.gate.pages.load(Ordering::Relaxed) >= bound {
         shared.gate.alone(|| {
-            shared.taps.gather_all();
+            let _hold = shared.taps.before_emptying();
             checkpoint(connection, "RESTART")
         })?;
     }

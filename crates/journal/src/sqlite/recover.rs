@@ -68,7 +68,7 @@ fn reopen(shared: &Shared) -> Result<Connection, Outage> {
         Err(other) => return Err(Outage::Disk(other.to_string())),
     };
     let told = |error| fault::outage(&error);
-    shared.taps.forget();
+    let _hold = shared.taps.before_recovery();
     empty_wal(&connection).map_err(told)?;
     connection.execute("UPDATE journal SET recoveries = recoveries + 1", []).map_err(told)?;
     let log = writer::load(&connection, 0).map_err(told)?;

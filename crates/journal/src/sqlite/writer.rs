@@ -91,7 +91,7 @@ pub(super) fn run(shared: &Arc<Shared>, connection: Connection) {
         let Some(back) = recover::recover(shared, outage) else { return };
         connection = back;
     }
-    shared.taps.gather_all();
+    let _hold = shared.taps.before_emptying();
     recover::close(connection);
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A log begins anew once all of it is in the database. So whoever moves it there (the checkpointer)
 //! calls [`Taps::before_checkpoint`] first: every tap takes what it does not have yet, and a read
-//! transaction that began before that keeps the checkpoint from going any further.
+//! transaction that began before that keeps the checkpoint from going any further. While the log is
+//! moved no tap is opened.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -35,7 +36,7 @@ struct Inner {
     connection: Option<Connection>,
 }
 
-/// Holds the checkpoint to what was taken. Dropped when the checkpoint is done.
+/// Holds a checkpoint to what was taken, and taps off. Dropped when the checkpoint is done.
 #[derive(Debug)]
 pub(crate) struct Hold<'t>(MutexGuard<'t, Inner>);
 
@@ -94,24 +95,38 @@ impl Taps {
         taps.iter().for_each(|tap| tap.wait_for_room(until));
     }
 
-    /// Has every tap take what it does not have, and keeps the checkpoint from going further.
-    /// `None` when there is no tap.
-    pub(crate) fn before_checkpoint(&self) -> Option<Hold<'_>> {
-        let mut inner = self.lock();
-        inner.taps.retain(|tap| tap.strong_count() > 0);
+    /// Has every tap take what it does not have, and keeps the checkpoint from going further while
+    /// the writer goes on.
+    pub(crate) fn before_checkpoint(&self) -> Hold<'_> {
+        let mut inner = self.begin();
         if inner.taps.is_empty() {
             inner.connection = None;
-            return None;
+            return Hold(inner);
         }
-        if let Err(error) = inner.pin(&self.database, &self.options) {
-            tracing::warn!("the journal's copies and backups must begin again: {error}");
-            inner.give_up("the journal could not be read");
-            return None;
+        match inner.pin(&self.database, &self.options) {
+            Ok(()) => inner.gather(&self.wal),
+            Err(error) => {
+                tracing::warn!("the journal's copies and backups must begin again: {error}");
+                inner.connection = None;
+                inner.give_up("the journal could not be read");
+            }
         }
-        for tap in inner.taps.iter().filter_map(Weak::upgrade) {
-            tap.take_from(&self.wal);
-        }
-        Some(Hold(inner))
+        Hold(inner)
+    }
+
+    /// Has every tap take what it does not have, while nobody writes.
+    pub(crate) fn before_emptying(&self) -> Hold<'_> {
+        let inner = self.begin();
+        inner.gather(&self.wal);
+        Hold(inner)
+    }
+
+    /// The log is emptied after a fault: nobody knows what was in it.
+    pub(crate) fn before_recovery(&self) -> Hold<'_> {
+        let mut inner = self.begin();
+        inner.connection = None;
+        inner.give_up("the journal had to be opened again after a fault");
+        Hold(inner)
     }
 
     /// Has one tap take what it does not have.
@@ -121,26 +136,19 @@ impl Taps {
         tap.take_from(&self.wal);
     }
 
-    /// Has every tap take what it does not have. Nobody writes meanwhile.
-    pub(crate) fn gather_all(&self) {
-        let inner = self.lock();
-        for tap in inner.taps.iter().filter_map(Weak::upgrade) {
-            tap.take_from(&self.wal);
-        }
-    }
-
-    /// The log was emptied without asking: after a fault.
-    pub(crate) fn forget(&self) {
-        let mut inner = self.lock();
-        inner.connection = None;
-        inner.give_up("the journal had to be opened again after a fault");
-    }
-
     /// The journal is closing. What still gathers ends.
     pub(crate) fn close(&self) {
         let mut inner = self.lock();
         inner.connection = None;
         inner.give_up("the journal is closed");
+    }
+
+    /// From here on no tap is opened until this is dropped: one that were would not know what a
+    /// checkpoint that had begun before has already moved.
+    fn begin(&self) -> MutexGuard<'_, Inner> {
+        let mut inner = self.lock();
+        inner.taps.retain(|tap| tap.strong_count() > 0);
+        inner
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -161,6 +169,10 @@ impl Inner {
         Ok(())
     }
 
+    fn gather(&self, wal: &Path) {
+        self.taps.iter().filter_map(Weak::upgrade).for_each(|tap| tap.take_from(wal));
+    }
+
     fn give_up(&self, why: &'static str) {
         for tap in self.taps.iter().filter_map(Weak::upgrade) {
             tap.lock().give_up(why);
@@ -170,8 +182,8 @@ impl Inner {
 
 impl Drop for Hold<'_> {
     fn drop(&mut self) {
-        let ended = self.0.connection.as_ref().map(|open| open.execute_batch("ROLLBACK"));
-        if let Some(Err(_)) = ended {
+        let open = self.0.connection.as_ref().filter(|connection| !connection.is_autocommit());
+        if let Some(Err(_)) = open.map(|open| open.execute_batch("ROLLBACK")) {
             // The next one gets another connection.
             self.0.connection = None;
         }

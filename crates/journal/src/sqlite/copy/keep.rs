@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::{self, JoinHandle, ScopedJoinHandle};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use posthouse_base::time::Timestamp;
@@ -12,12 +12,12 @@ use tokio::sync::watch;
 
 use super::Config;
 use super::folder::{self, Series};
-use crate::journal::{Head, Health};
+use super::writing::Writing;
+use crate::journal::Head;
 use crate::sqlite::Shared;
-use crate::sqlite::backup::image::{Header, Kind, Writer};
-use crate::sqlite::backup::take::{Live, take};
-use crate::sqlite::backup::tap::{Tap, Taps};
-use crate::sqlite::backup::{Error, Summary, tap_limit};
+use crate::sqlite::backup::image::Kind;
+use crate::sqlite::backup::tap::Taps;
+use crate::sqlite::backup::{Error, tap_limit};
 
 /// How often the write-ahead log is looked at between two segments.
 const LOOK: Duration = Duration::from_millis(100);
@@ -27,17 +27,19 @@ const MUCH: usize = 16 << 20;
 const LEAST: u64 = 64 << 20;
 /// A series is at most this part of the time that is kept.
 const SERIES_OF_KEEP: u32 = 4;
-/// The pause after something went wrong.
+/// The pause after a next series could not be begun.
+const LATER: Duration = Duration::from_secs(60);
+/// The pause after something else went wrong.
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// What is copied.
 #[derive(Debug)]
-struct Source {
-    file: Arc<File>,
-    taps: Arc<Taps>,
-    head: watch::Receiver<Head>,
+pub(super) struct Source {
+    pub(super) file: Arc<File>,
+    pub(super) taps: Arc<Taps>,
+    pub(super) head: watch::Receiver<Head>,
     /// Gathered bytes at which a copy is given up and begun again.
-    limit: usize,
+    pub(super) limit: usize,
 }
 
 /// The running copy; ends, with a last segment, when it is stopped.
@@ -53,34 +55,15 @@ struct Stop {
     changed: Condvar,
 }
 
-/// How a series ended.
-enum Ended {
-    /// The journal is closing.
-    Stopped,
-    /// It is time for the next one.
-    Full,
-}
-
-/// A series that is being written.
-struct Writing<'s> {
-    source: &'s Source,
-    series: &'s Series,
-    tap: &'s Tap,
-    number: u32,
-    /// Of the image, once it is whole.
-    image: Option<u64>,
-    segments: u64,
-}
-
 impl Keeper {
     pub(crate) fn start(config: Config, shared: &Shared) -> io::Result<Self> {
         let file = shared.file.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let source = Source {
+        let source = Arc::new(Source {
             file: file.ok_or(io::ErrorKind::NotConnected)?,
             taps: Arc::clone(&shared.taps),
             head: shared.head.clone(),
             limit: tap_limit(&shared.config),
-        };
+        });
         let stop = Arc::<Stop>::default();
         let told = Arc::clone(&stop);
         let thread = thread::Builder::new().name("journal-copy".into());
@@ -113,128 +96,107 @@ impl Stop {
         let waited = self.changed.wait_timeout_while(told, time, |told| !*told);
         *waited.unwrap_or_else(PoisonError::into_inner).0
     }
-
-    fn is_told(&self) -> bool {
-        *self.told.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-fn run(config: &Config, source: &Source, stop: &Stop) {
+fn run(config: &Config, source: &Arc<Source>, stop: &Stop) {
     let shown = config.folder.display();
-    let mut lock = None;
     loop {
-        let locked = match lock.take() {
-            Some(locked) => Ok(locked),
-            None => folder::lock(&config.folder),
-        };
-        let ended = locked.and_then(|locked| {
-            lock = Some(locked);
-            series(config, source, stop)
-        });
-        match ended {
-            Ok(Ended::Stopped) => return,
-            Ok(Ended::Full) => {}
-            Err(error) => {
-                tracing::error!("the journal's copy in {shown} is interrupted: {error}");
-                if stop.wait(PAUSE) {
-                    return;
-                }
-            }
+        let kept =
+            folder::lock(&config.folder).and_then(|_locked| Keeping::new(config, source).run(stop));
+        match kept {
+            Ok(()) => return,
+            Err(error) => tracing::error!("the journal's copy in {shown} is interrupted: {error}"),
+        }
+        if stop.wait(PAUSE) {
+            return;
         }
     }
 }
 
-/// Writes one series.
-fn series(config: &Config, source: &Source, stop: &Stop) -> Result<Ended, Error> {
-    let began = Timestamp::now();
-    let due = Instant::now() + (config.keep / SERIES_OF_KEEP).max(2 * config.every);
-    // Before the image, so that no change lies between.
-    let tap = source.taps.open(source.limit);
-    let series = Series::begin(&config.folder, began)?;
-    let mut writing =
-        Writing { source, series: &series, tap: &tap, number: 0, image: None, segments: 0 };
-    thread::scope(|scope| {
-        let mut image = Some(scope.spawn(|| take_image(source, &series, stop)));
-        let mut next = Instant::now() + config.every;
+/// The series that can be restored from, and the next one until it has its image.
+struct Keeping<'k> {
+    config: &'k Config,
+    source: &'k Arc<Source>,
+    current: Option<Writing>,
+    coming: Option<Writing>,
+    /// When segments are due.
+    due: Instant,
+    /// No next series is begun before.
+    retry: Instant,
+}
+
+impl<'k> Keeping<'k> {
+    fn new(config: &'k Config, source: &'k Arc<Source>) -> Self {
+        let now = Instant::now();
+        Self { config, source, current: None, coming: None, due: now + config.every, retry: now }
+    }
+
+    /// Goes on until it is told to stop. An error ends the series that are being written; what is
+    /// listed stays.
+    fn run(&mut self, stop: &Stop) -> Result<(), Error> {
         loop {
-            let told = stop.wait(LOOK.min(config.every));
-            source.taps.gather(&tap);
-            if let Some(whole) = image.take_if(|image| told || image.is_finished()) {
-                writing.list_image(whole)?;
-                forget_old(config, &series);
-            }
-            if told || Instant::now() >= next || tap.bytes() > MUCH {
-                writing.segment()?;
-                next = Instant::now() + config.every;
+            self.begin_next()?;
+            let told = stop.wait(LOOK.min(self.config.every));
+            self.take_over(told)?;
+            // After the image, so that a segment that is listed behind it is also later than it.
+            let waiting = self.each().map(|writing| writing.gather()).max();
+            if told || Instant::now() >= self.due || waiting.is_some_and(|bytes| bytes > MUCH) {
+                self.each().try_for_each(Writing::segment)?;
+                self.due = Instant::now() + self.config.every;
             }
             if told {
-                return Ok(Ended::Stopped);
-            }
-            let full = writing.image.is_some_and(|image| writing.segments > image.max(LEAST));
-            if writing.image.is_some() && (full || Instant::now() >= due) {
-                return Ok(Ended::Full);
+                return Ok(());
             }
         }
-    })
-}
-
-type Image = Result<(std::path::PathBuf, File, Summary, [u8; 32], Timestamp), Error>;
-
-fn take_image(source: &Source, series: &Series, stop: &Stop) -> Image {
-    let tap = source.taps.open(source.limit);
-    let (path, file) = series.grow(Kind::Image)?;
-    let goes_on = || !stop.is_told() && source.head.borrow().health == Health::Serving;
-    let live = Live { file: &source.file, taps: &source.taps, tap: &tap, goes_on: &goes_on };
-    let position = source.head.borrow().position;
-    let (file, summary, digest) = take(&live, position, file, &mut |_, _| {})?;
-    Ok((path, file, summary, digest, Timestamp::now()))
-}
-
-impl Writing<'_> {
-    fn list_image(&mut self, image: ScopedJoinHandle<'_, Image>) -> Result<(), Error> {
-        let panicked = |_| Error::Journal("the thread that takes the image panicked".into());
-        let (path, file, summary, digest, until) = image.join().map_err(panicked)??;
-        self.list((&path, &file), Kind::Image, until, &digest)?;
-        self.image = Some(summary.bytes);
-        let (bytes, folder) = (summary.bytes, self.series.path.display());
-        tracing::info!(bytes, "the journal's copy is kept up in {folder}");
-        Ok(())
     }
 
-    /// Writes what has changed since the last one, if something has.
-    fn segment(&mut self) -> Result<(), Error> {
-        let created = Timestamp::now();
-        let taken = self.tap.empty().map_err(|why| Error::Journal(why.into()))?;
-        let (Some(pages), Some((_, first))) = (taken.size, taken.pages.first_key_value()) else {
+    fn each(&mut self) -> impl Iterator<Item = &mut Writing> {
+        self.current.iter_mut().chain(&mut self.coming)
+    }
+
+    fn is_next_due(&self) -> bool {
+        let Config { every, keep, .. } = self.config;
+        let longest = (*keep / SERIES_OF_KEEP).max(2 * *every);
+        self.current
+            .as_ref()
+            .is_none_or(|current| current.is_heavy(LEAST) || current.began().elapsed() >= longest)
+    }
+
+    fn begin_next(&mut self) -> Result<(), Error> {
+        if self.coming.is_some() || !self.is_next_due() || Instant::now() < self.retry {
             return Ok(());
-        };
-        let page_size = u32::try_from(first.len()).unwrap_or(u32::MAX);
-        let position = self.source.head.borrow().position;
-        let header = Header { kind: Kind::Segment, page_size, created, position };
-        let (path, file) = self.series.grow(Kind::Segment)?;
-        let write = || {
-            let mut segment = Writer::new(file, &header)?;
-            for (number, page) in &taken.pages {
-                segment.page(*number, page)?;
-            }
-            segment.finish(pages)
-        };
-        let written = write().map_err(Error::io(format!("writing {}", path.display())));
-        let (file, digest, bytes) = written?;
-        self.list((&path, &file), Kind::Segment, created, &digest)?;
-        self.segments += bytes;
+        }
+        match Writing::begin(&self.config.folder, self.source) {
+            Ok(begun) => self.coming = Some(begun),
+            Err(error) => self.without_next(error)?,
+        }
         Ok(())
     }
 
-    fn list(
-        &mut self,
-        grown: (&std::path::Path, &File),
-        kind: Kind,
-        until: Timestamp,
-        digest: &[u8; 32],
-    ) -> Result<(), Error> {
-        self.series.list(grown, kind, self.number, until, digest)?;
-        self.number += 1;
+    /// Goes on with the series that there is, if there is one, and tries again later.
+    fn without_next(&mut self, error: Error) -> Result<(), Error> {
+        let Some(current) = &self.current else { return Err(error) };
+        let series = current.series().path.display();
+        tracing::warn!("the journal's copy goes on in {series}, the next one failed: {error}");
+        self.retry = Instant::now() + LATER;
+        Ok(())
+    }
+
+    /// Has the next series take over once it has its image. When this is the end, only a first one
+    /// is waited for.
+    fn take_over(&mut self, end: bool) -> Result<(), Error> {
+        if end && self.current.is_some() {
+            self.coming = None;
+        }
+        if let Some(mut coming) = self.coming.take_if(|coming| end || coming.has_taken()) {
+            match coming.list_image() {
+                Ok(()) => {
+                    forget_old(self.config, coming.series());
+                    self.current = Some(coming);
+                }
+                Err(error) => self.without_next(error)?,
+            }
+        }
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use crate::sqlite::backup::{Error, Progress, Restored, Target, inspect};
 /// A moment that a copy has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Point {
-    /// What was committed before is in it.
+    /// Nothing that was committed later is in it.
     pub time: Timestamp,
     series: Series,
     /// So many of the series' files lead to it.
