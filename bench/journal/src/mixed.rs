@@ -19,6 +19,7 @@ use posthouse_journal::{
     Version,
 };
 use serde::Serialize;
+use tokio::sync::mpsc;
 
 use crate::load;
 
@@ -96,22 +97,26 @@ pub(crate) async fn run(
         size: plan.size,
     });
     let tasks = Tasks::new();
+    let (failed, mut failure) = mpsc::channel(1);
     let shared = || (Arc::clone(&journal), Arc::clone(&counts));
     for number in 0..WRITERS {
-        start(&tasks, "writer", write(shared(), number));
+        start(&tasks, &failed, "writer", write(shared(), number));
     }
     for number in 0..QUEUES {
-        start(&tasks, "publisher", publish(shared(), number));
-        start(&tasks, "consumer", consume(shared(), number));
+        start(&tasks, &failed, "publisher", publish(shared(), number));
+        start(&tasks, &failed, "consumer", consume(shared(), number));
     }
     for number in 0..READERS {
-        start(&tasks, "reader", read(shared(), number));
+        start(&tasks, &failed, "reader", read(shared(), number));
     }
     for _ in 0..FOLLOWERS {
-        start(&tasks, "follower", follow(shared()));
+        start(&tasks, &failed, "follower", follow(shared()));
     }
     for minute in 1..=plan.minutes {
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        tokio::select! {
+            Some(error) = failure.recv() => return Err(error),
+            () = tokio::time::sleep(Duration::from_secs(60)) => {}
+        }
         show(&counts.minute(minute, folder)?)?;
     }
     tasks.finish(Duration::from_secs(10)).await;
@@ -119,13 +124,15 @@ pub(crate) async fn run(
     Ok(())
 }
 
-fn start<F>(tasks: &Tasks, name: &'static str, work: F)
+/// Starts a task; the first one that fails ends the measurement.
+fn start<F>(tasks: &Tasks, failed: &mpsc::Sender<anyhow::Error>, name: &'static str, work: F)
 where
     F: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
+    let failed = failed.clone();
     tasks.spawn(name, async move {
         if let Err(error) = work.await {
-            panic!("{name}: {error:#}");
+            let _another_failed_before = failed.try_send(error.context(name));
         }
     });
 }
