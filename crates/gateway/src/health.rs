@@ -19,7 +19,7 @@ use crate::cluster::{CheckedHealth, Coarse, Endpoint, EndpointId, Service};
 use crate::config::model::{self, HealthKind, Protocol, ServiceName};
 
 /// Probes under way at once; what is due beyond that waits.
-const MOST_PROBES: usize = 1024;
+const MOST_PROBES: usize = 512;
 
 /// Tells the task what to check.
 #[derive(Debug, Default)]
@@ -41,8 +41,9 @@ struct Inbox {
 #[derive(Debug)]
 struct Plan {
     service: Arc<Service>,
-    settings: model::Service,
     health: model::Health,
+    tls: bool,
+    tls_skip_verify: bool,
 }
 
 impl Checks {
@@ -50,8 +51,10 @@ impl Checks {
     pub(crate) fn follow(&self, service: &Arc<Service>, settings: &model::Service) {
         let plan = settings.health.clone().map(|health| Plan {
             service: Arc::clone(service),
-            settings: settings.clone(),
             health,
+            tls: settings.tls.is_some()
+                || matches!(settings.protocol, Protocol::Https | Protocol::H2),
+            tls_skip_verify: settings.tls.as_ref().is_some_and(|tls| tls.insecure),
         });
         self.inbox().plans.insert(Arc::clone(&settings.name), plan);
         self.filled.notify_one();
@@ -167,7 +170,7 @@ impl Checker {
     }
 
     fn is_wanted(&self, check: &Check) -> bool {
-        let watched = self.services.get(&check.plan.settings.name);
+        let watched = self.services.get(check.plan.service.name());
         watched.is_some_and(|watched| {
             watched.run == check.run && watched.checked.contains(&check.endpoint.id)
         })
@@ -207,13 +210,38 @@ impl Plan {
             self.service.set_health(&endpoint, CheckedHealth::Unknown, Coarse::now());
         }
     }
+
+    fn target(&self, endpoint: &Endpoint) -> Result<Target, String> {
+        let Self { tls, tls_skip_verify, .. } = *self;
+        let address = endpoint.address.to_string();
+        match &self.health.kind {
+            HealthKind::Tcp => Ok(Target::Tcp { address }),
+            HealthKind::Http { path, statuses } => {
+                let scheme = if tls { "https" } else { "http" };
+                let url = format!("{scheme}://{address}{path}");
+                let mut http = Http::get(&url).map_err(|error| error.to_string())?;
+                if let Ok(host) = HeaderValue::from_str(&endpoint.host) {
+                    http.headers.insert(HOST, host);
+                }
+                http.tls_skip_verify = tls_skip_verify;
+                if let (Some(low), Some(high)) = (statuses.iter().min(), statuses.iter().max()) {
+                    http.healthy = low.as_u16()..=high.as_u16();
+                }
+                Ok(Target::Http(http))
+            }
+            HealthKind::Grpc { service } => {
+                let authority =
+                    address.parse().map_err(|_| format!("{address} is no authority"))?;
+                Ok(Target::Grpc(Grpc { authority, service: service.clone(), tls, tls_skip_verify }))
+            }
+        }
+    }
 }
 
 impl Check {
     async fn probe(self) -> Done {
-        let Plan { settings, health, .. } = &*self.plan;
-        let result = match target(&self.endpoint, settings, health) {
-            Ok(target) => probe(&target, health.timeout).await.map(drop),
+        let result = match self.plan.target(&self.endpoint) {
+            Ok(target) => probe(&target, self.plan.health.timeout).await.map(drop),
             Err(reason) => Err(Unhealthy { reason }),
         };
         Done { check: self, result }
@@ -259,36 +287,6 @@ impl PartialOrd for Check {
 impl Ord for Check {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         (self.at, self.endpoint.id).cmp(&(other.at, other.endpoint.id))
-    }
-}
-
-fn target(
-    endpoint: &Endpoint,
-    settings: &model::Service,
-    health: &model::Health,
-) -> Result<Target, String> {
-    let tls = settings.tls.is_some() || matches!(settings.protocol, Protocol::Https | Protocol::H2);
-    let tls_skip_verify = settings.tls.as_ref().is_some_and(|tls| tls.insecure);
-    let address = endpoint.address.to_string();
-    match &health.kind {
-        HealthKind::Tcp => Ok(Target::Tcp { address }),
-        HealthKind::Http { path, statuses } => {
-            let scheme = if tls { "https" } else { "http" };
-            let url = format!("{scheme}://{address}{path}");
-            let mut http = Http::get(&url).map_err(|error| error.to_string())?;
-            if let Ok(host) = HeaderValue::from_str(&endpoint.host) {
-                http.headers.insert(HOST, host);
-            }
-            http.tls_skip_verify = tls_skip_verify;
-            if let (Some(low), Some(high)) = (statuses.iter().min(), statuses.iter().max()) {
-                http.healthy = low.as_u16()..=high.as_u16();
-            }
-            Ok(Target::Http(http))
-        }
-        HealthKind::Grpc { service } => {
-            let authority = address.parse().map_err(|_| format!("{address} is no authority"))?;
-            Ok(Target::Grpc(Grpc { authority, service: service.clone(), tls, tls_skip_verify }))
-        }
     }
 }
 
