@@ -1,8 +1,11 @@
 //! The gateway as the house holds it: with its access log, and told by the registry where the
 //! instances are. The gateway knows no registry, and the registry no gateway; [`names`] is the wire
-//! between them.
+//! between them. Routes that services bring come by [`proposals`] and are taken by the rules of
+//! [`granted`].
 
+pub(crate) mod granted;
 pub(crate) mod names;
+pub(crate) mod proposals;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -20,7 +20,9 @@ use tokio::sync::Notify;
 
 use crate::backroom::{Backroom, Share};
 use crate::calls::Calls;
+use crate::calls::granted::{Admitted, Proposals, Refused, admit};
 use crate::cli::Part;
+use crate::config::grant::Grant;
 use crate::config::{Config, Findings, Source};
 use crate::data::{Addresses, DataFolder};
 use crate::house::restrict;
@@ -103,6 +105,43 @@ pub(crate) struct Control {
     /// One reload at a time.
     turn: tokio::sync::Mutex<()>,
     ending: AtomicBool,
+    brought: Mutex<BroughtRoutes>,
+}
+
+/// Routes that services bring, and what they are looked at by.
+#[derive(Debug, Default)]
+struct BroughtRoutes {
+    grants: Vec<Grant>,
+    /// The gateway's configuration as the file has it; absent when the file grants nothing.
+    file: Option<posthouse_gateway::config::Config>,
+    proposals: Proposals,
+    admitted: Admitted,
+}
+
+impl BroughtRoutes {
+    fn new(config: &Config) -> Self {
+        let file = config.gateway.clone().filter(|_| !config.grants.is_empty());
+        Self { grants: config.grants.clone(), file, ..Self::default() }
+    }
+
+    /// Looks at everything anew. Says in the log what is refused that was not before.
+    fn admit(&mut self) {
+        let admitted = match &self.file {
+            Some(file) => admit(&self.proposals, &self.grants, file),
+            None => Admitted::nothing(&self.proposals),
+        };
+        for refused in &admitted.refused {
+            if !self.admitted.refused.contains(refused) {
+                let Refused { source, reason } = refused;
+                tracing::warn!(
+                    service = source.service,
+                    route = source.name,
+                    "a route that a service brings is refused: {reason}"
+                );
+            }
+        }
+        self.admitted = admitted;
+    }
 }
 
 impl Control {
@@ -146,6 +185,7 @@ impl Control {
             standing: Mutex::new(Standing { version: 1, since: now, last, seen }),
             turn: tokio::sync::Mutex::default(),
             ending: AtomicBool::new(false),
+            brought: Mutex::new(BroughtRoutes::new(config)),
             only,
             source,
         }
@@ -285,9 +325,14 @@ impl Control {
     }
 
     fn put_in_force(&self, config: Config) -> anyhow::Result<()> {
-        if let (Some(calls), Some(gateway)) = (&self.calls, config.gateway) {
+        let mut brought = BroughtRoutes::new(&config);
+        if let (Some(calls), Some(mut gateway)) = (&self.calls, config.gateway) {
             let before = self.addresses();
+            brought.proposals = self.brought().proposals.clone();
+            brought.admit();
+            brought.admitted.add_to(&mut gateway);
             calls.apply(gateway)?;
+            *self.brought() = brought;
             if self.addresses() != before {
                 self.tell_addresses()?;
             }
@@ -296,6 +341,41 @@ impl Control {
             self.token.store(admin.token.map(Arc::new));
         }
         Ok(())
+    }
+
+    /// Takes over the routes that services bring now, as far as the file grants them.
+    pub(crate) async fn propose_routes(self: &Arc<Self>, proposals: Proposals) {
+        let _turn = self.turn.lock().await;
+        let this = Arc::clone(self);
+        let share = Share::for_size(self.source.size());
+        let put = self.backroom.run(share, move || this.put_brought(proposals)).await;
+        if let Err(error) = put.map_err(anyhow::Error::from).flatten() {
+            tracing::error!("the routes that services bring are not in force: {error:#}");
+        }
+    }
+
+    fn put_brought(&self, proposals: Proposals) -> anyhow::Result<()> {
+        let gateway = {
+            let mut brought = self.brought();
+            brought.proposals = proposals;
+            brought.admit();
+            let Some(mut gateway) = brought.file.clone() else { return Ok(()) };
+            brought.admitted.add_to(&mut gateway);
+            gateway
+        };
+        match &self.calls {
+            Some(calls) => calls.apply(gateway),
+            None => Ok(()),
+        }
+    }
+
+    /// The routes that services bring and that are not taken.
+    pub(crate) fn refused_routes(&self) -> Vec<Refused> {
+        self.brought().admitted.refused.clone()
+    }
+
+    fn brought(&self) -> MutexGuard<'_, BroughtRoutes> {
+        self.brought.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What `config` changes that this process cannot change any more.

@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry as Metrics;
 
 use crate::access::AccessLog;
 use crate::admin;
-use crate::calls::{Calls, names};
+use crate::calls::{Calls, names, proposals};
 use crate::cli::Part;
 use crate::config::{Config, Source};
 use crate::control::{Cause, Control};
@@ -95,6 +95,7 @@ impl House {
             tasks.spawn("registry to gateway", names::follow(Arc::clone(calls), follower));
         }
 
+        let routes_by = names.clone();
         let registry_address = registry.as_ref().map(Registry::address);
         let dns_address = registry.as_ref().and_then(Registry::dns_address);
         let only = only.to_vec();
@@ -116,6 +117,10 @@ impl House {
         };
         control.set_admin_address(admin.as_ref().map(admin::Server::address));
         tasks.spawn("configuration watch", Arc::clone(&control).watch());
+        if let (Some(names), Some(_)) = (routes_by, control.calls()) {
+            let follow = proposals::follow(Arc::clone(&control), names);
+            tasks.spawn("routes that services bring", follow);
+        }
         let house = Self { control, registry, admin, journal, tasks };
         house.announce()?;
         Ok(house)

@@ -219,7 +219,8 @@ impl Config {
 
     /// What is followed of an engine: all of it.
     pub(crate) fn scope(&self) -> Scope {
-        Scope { service: None, keep: self.keep.clone() }
+        let keys = Some(crate::engine::FOLLOWED_KEYS.to_owned());
+        Scope { service: None, keys, keep: self.keep.clone() }
     }
 
     /// The same, with a file for what was last known of an engine in `folder`.

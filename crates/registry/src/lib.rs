@@ -6,7 +6,7 @@
 //!
 //! In reading order: [`state`] (the rules, pure), `stored` (how events and state are written down),
 //! `service` (the rules run on the journal's driver),
-//! `follow` (pushing changes to the gateway), `engine` (names that come from elsewhere), `watch` (waking blocking reads), `runner` (probing),
+//! `follow` and `keys` (pushing changes to other parts of the house), `engine` (names that come from elsewhere), `watch` (waking blocking reads), `runner` (probing),
 //! `consul` and [`dns`] (the interfaces), `metrics`, [`Config`].
 //!
 //! What must hold: only the rules change the state, and only in the driver's task; nobody is told what
@@ -20,6 +20,7 @@ pub mod dns;
 mod engine;
 mod error;
 mod follow;
+mod keys;
 mod metrics;
 mod runner;
 mod service;
@@ -41,6 +42,7 @@ pub use config::{Config, Raw, RawLimits};
 pub use engine::{Engine, EngineAddress, EngineView, Scope};
 pub use error::Error;
 pub use follow::{Change, Endpoint, Follower};
+pub use keys::Keys;
 pub use service::Handle;
 pub use state::Status;
 

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::config::Config;
 use crate::error::Error;
 use crate::follow::{Endpoint, Follower, Followers};
+use crate::keys::Keys;
 use crate::metrics::Metrics;
 use crate::runner::Runners;
 use crate::state::{Command, Effect, Index, Node, Reply, State, Topic};
@@ -116,6 +117,12 @@ impl Handle {
     #[must_use]
     pub fn follow(&self) -> Follower {
         Follower::new(Arc::clone(&self.shared))
+    }
+
+    /// Follows the keys that begin with `folder`, which ends with `/`.
+    #[must_use]
+    pub fn keys(&self, folder: &str) -> Keys {
+        Keys::new(Arc::clone(&self.shared), folder)
     }
 
     /// The names of all services, in order.

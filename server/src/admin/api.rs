@@ -18,8 +18,8 @@ use super::backup::__path_backup;
 use super::engine::__path_names;
 use super::pick::__path_pick;
 use super::wire::{
-    CheckResult, Configuration, Endpoint, Endpoints, Node, Nodes, Origin, ProblemDetails, Reload,
-    Route, Routes, Service, ServiceSummary, Services,
+    CheckResult, Configuration, Endpoint, Endpoints, Node, Nodes, Origin, ProblemDetails,
+    RefusedRoute, Reload, Route, Routes, Service, ServiceSummary, Services,
 };
 use super::{Refusal, State, problem_response};
 use crate::calls::names;
@@ -60,7 +60,12 @@ pub(super) async fn openapi() -> Json<utoipa::openapi::OpenApi> {
 pub(super) async fn routes(Shared(state): Shared<State>) -> Json<Routes> {
     let view = state.control.calls().map(|calls| calls.view());
     let routes = view.iter().flat_map(|view| &view.routes).map(Route::from);
-    Json(Routes { routes: routes.collect() })
+    let refused = state.control.refused_routes().into_iter().map(|refused| RefusedRoute {
+        service: refused.source.service,
+        name: refused.source.name,
+        reason: refused.reason,
+    });
+    Json(Routes { routes: routes.collect(), refused: refused.collect() })
 }
 
 /// Lists the services, by name.

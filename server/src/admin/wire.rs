@@ -104,8 +104,21 @@ pub(super) struct Live {
 /// The routes in force.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Routes {
-    /// In the order of the file.
+    /// In the order of the file, then those that services bring.
     pub(super) routes: Vec<Route>,
+    /// Routes that services bring and that are not taken.
+    pub(super) refused: Vec<RefusedRoute>,
+}
+
+/// A route that a service brings and that is not taken.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RefusedRoute {
+    /// The service.
+    pub(super) service: String,
+    /// The last part of its key, or its tag.
+    pub(super) name: String,
+    /// Why it is not taken.
+    pub(super) reason: String,
 }
 
 /// A route.

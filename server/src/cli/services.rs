@@ -59,7 +59,7 @@ async fn follow(options: Watch) -> Result<(), Failure> {
         address = address.with_token(token).map_err(wrong)?;
     }
     let tasks = Tasks::new();
-    let scope = Scope { service: name, keep: None };
+    let scope = Scope { service: name, ..Scope::default() };
     let engine = Engine::start(Config::default(), &address, scope, &tasks).await;
     let engine = engine.context("following the registry")?;
     let view = loop {

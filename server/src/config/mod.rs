@@ -7,6 +7,7 @@
 
 mod fill;
 mod finding;
+pub(crate) mod grant;
 mod node;
 mod raw;
 mod schema;
@@ -28,6 +29,7 @@ pub(crate) use finding::{Findings, Located};
 pub(crate) use schema::schema;
 
 use crate::token::Token;
+use grant::Grant;
 use node::{Node, Position};
 use raw::Raw;
 
@@ -48,6 +50,7 @@ pub(crate) struct Config {
     pub(crate) names: Option<registry::Config>,
     pub(crate) journal: journal::Config,
     pub(crate) gateway: Option<posthouse_gateway::config::Config>,
+    pub(crate) grants: Vec<Grant>,
 }
 
 /// Where the house is looked at and told what to do.
@@ -114,6 +117,41 @@ impl Source {
         };
         check_text(text, &self.name(), folder)
     }
+}
+
+/// Checks one route that stands by itself, and is not the file's, as it would be checked in the file.
+/// Returns what the gateway is then to know: the route, and its service unless the file describes it.
+///
+/// # Errors
+/// With the first thing that is wrong with it.
+pub(crate) fn check_route(text: &str) -> Result<posthouse_gateway::config::Config, String> {
+    // What would be filled in is this machine's, and not for who only brings a route.
+    const FILLED_IN: &str = "${";
+    let refused = || Err(format!("`{FILLED_IN}` is for the file only"));
+    if text.contains(FILLED_IN) {
+        return refused();
+    }
+    let nowhere = FilePath::new("");
+    let mut findings = Findings::new("route");
+    let route = yaml::read(text, nowhere, &mut findings).map(|tree| tree.to_json());
+    let route = route.filter(|_| !findings.has_errors()).ok_or_else(|| said(&findings))?;
+    let whole = serde_json::json!({ "routes": [route] }).to_string();
+    if whole.contains(FILLED_IN) {
+        return refused();
+    }
+    let Checked { config, findings, .. } = check_text(&whole, "route", nowhere);
+    config.and_then(|config| config.gateway).ok_or_else(|| said(&findings))
+}
+
+/// The first error.
+fn said(findings: &Findings) -> String {
+    let errors = findings.findings.iter();
+    let mut errors = errors.filter(|one| one.severity == posthouse_base::config::Severity::Error);
+    let one = errors.next().map(|one| match one.path.strip_prefix("routes[0]") {
+        Some(place) => format!("{}: {}", place.trim_start_matches('.'), one.message),
+        None => one.message.clone(),
+    });
+    one.unwrap_or_else(|| "it is no route".to_owned())
 }
 
 /// Checks a whole configuration. Relative paths start at `base`.
@@ -185,6 +223,7 @@ fn check_meaning(
         registry::Config::check(registry, &root.key("registry"), report)
     });
     let journal = journal::Config::check(&raw.journal, &root.key("journal"), report);
+    let grants = grant::check(&raw.grants, &root.key("grants"), report);
     let calls = ["listeners", "services", "routes", "gateway"].into_iter().any(is_named);
     let gateway = calls.then(|| posthouse_gateway::config::check(raw.gateway, base, report));
     if named.is_empty() {
@@ -208,6 +247,7 @@ fn check_meaning(
         names: None,
         journal: journal?.relative_to(base),
         gateway,
+        grants,
     })
 }
 

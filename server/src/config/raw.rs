@@ -20,6 +20,9 @@ pub(crate) struct Raw {
     pub(crate) admin: Option<Admin>,
     /// Where services register, and are found, over the Consul HTTP API.
     pub(crate) registry: Option<registry::Raw>,
+    /// Which routes services may bring themselves, by tags and keys of the registry; none without it.
+    #[serde(default)]
+    pub(crate) grants: Vec<Grant>,
     /// What is kept, and how: the log in which everything lasting is written.
     #[serde(default)]
     pub(crate) journal: journal::Raw,
@@ -38,6 +41,19 @@ pub(crate) struct Admin {
     /// What every request must bring as `Authorization: Bearer TOKEN`, `/healthz` and `/readyz`
     /// excepted; at least 16 characters. Better not written here but filled in: `${env:NAME}`.
     pub(crate) token: Option<String>,
+}
+
+/// What a service may bring routes for. Where the file itself has a route for the same calls, the file
+/// wins.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Grant {
+    /// The service.
+    pub(crate) service: String,
+    /// Hosts, as in the `match` of a route: `shop.example`, `*.shop.example`, or `*` for every host.
+    pub(crate) hosts: Vec<String>,
+    /// Paths: each with everything below it. `/` is all.
+    pub(crate) paths: Vec<String>,
 }
 
 /// The folder for what is kept, when none is named.

@@ -4,11 +4,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::answer::Entry;
+use super::answer::{Entry, Pairs};
 use super::keep::Kept;
 use crate::error::Error;
 use crate::service::Handle;
-use crate::state::{Cause, CheckId, Command, InstanceId, NodeName, NodeRef, Registration, State};
+use crate::state::kv::{When, Write};
+use crate::state::{
+    Cause, CheckId, Command, InstanceId, Key, NodeName, NodeRef, Registration, State,
+};
 
 /// The registry that mirrors the engine.
 #[derive(Clone, Debug)]
@@ -66,6 +69,35 @@ impl Mirror {
             }
         }
         self.kept.put(service, entries);
+        Ok(())
+    }
+
+    /// Makes the keys in a folder as `pairs` say.
+    ///
+    /// # Errors
+    /// As [`Mirror::adopt`].
+    pub(super) async fn adopt_keys(&self, folder: &str, pairs: Pairs) -> Result<(), Error> {
+        let writes: Vec<Write> = self.handle.peek(|state| {
+            let known = state.kv().under(folder).map(|stored| &stored.value);
+            let gone = known.filter(|entry| !pairs.contains_key(entry.key.as_str()));
+            let deleted = gone.map(|entry| Write::Delete { key: entry.key.clone(), when: None });
+            let is_set = |key: &str, value: &str| {
+                let known = state.kv().get(&Key::from(key));
+                known.is_some_and(|stored| stored.value.value == value)
+            };
+            let new = pairs.iter().filter(|(key, value)| !is_set(key, value));
+            let set = new.map(|(key, value)| Write::Set {
+                key: key.as_str().into(),
+                value: value.clone().into(),
+                flags: 0,
+                when: When::Always,
+            });
+            deleted.chain(set).collect()
+        });
+        for write in writes {
+            self.carry_out(Command::Kv(write)).await?;
+        }
+        self.kept.put_keys(pairs);
         Ok(())
     }
 

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use crate::state::{
@@ -83,6 +85,28 @@ pub(super) struct CheckSaid {
     #[serde(rename = "ServiceID")]
     service_id: String,
     r#type: String,
+}
+
+/// Keys with their values. Those that are no text are nobody's configuration, and are left out.
+pub(super) type Pairs = BTreeMap<String, String>;
+
+/// A key with its value.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct KeySaid {
+    key: String,
+    /// In base64.
+    value: Option<String>,
+}
+
+impl KeySaid {
+    pub(super) fn to_pairs(all: Vec<Self>) -> Pairs {
+        let text = |said: Self| {
+            let value = STANDARD.decode(said.value.unwrap_or_default()).ok()?;
+            Some((said.key, String::from_utf8(value).ok()?))
+        };
+        all.into_iter().filter_map(text).collect()
+    }
 }
 
 impl NodeSaid {

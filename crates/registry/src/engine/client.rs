@@ -36,6 +36,9 @@ const TOKEN: HeaderName = HeaderName::from_static("x-consul-token");
 /// The index's header.
 const INDEX: HeaderName = HeaderName::from_static("x-consul-index");
 
+/// Where keys are.
+const KEYS: &str = "/v1/kv/";
+
 /// What need not be escaped in a segment of a path.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
@@ -81,9 +84,14 @@ impl Client {
     ) -> Result<Answer<T>, Fault> {
         let (query, wait) = match index {
             0 => (String::new(), Duration::ZERO),
-            index => (format!("?index={index}&wait={}ms", wait.as_millis()), wait),
+            index => (format!("index={index}&wait={}ms", wait.as_millis()), wait),
         };
-        let target = format!("{path}{query}");
+        let sign = match (path.contains('?'), query.is_empty()) {
+            (_, true) => "",
+            (true, false) => "&",
+            (false, false) => "?",
+        };
+        let target = format!("{path}{sign}{query}");
         let patience = wait + wait / 16 + LATE;
         tokio::time::timeout(patience, self.fetch(&target)).await.map_err(|_late| Fault::Late)?
     }
@@ -98,13 +106,18 @@ impl Client {
         let (head, body) = answer.into_parts();
         let body = Limited::new(body, MAX_ANSWER).collect().await;
         let body = body.map_err(|error| Fault::Malformed(error.to_string()))?.to_bytes();
+        let index = head.headers.get(INDEX).and_then(|index| index.to_str().ok()?.parse().ok());
+        // That there are no keys is an answer with an index; a wrong address is one without.
+        if head.status == StatusCode::NOT_FOUND && target.starts_with(KEYS) && index.is_some() {
+            let none = serde_json::from_str("[]").map_err(|error| malformed(&error))?;
+            return Ok(Answer { index: index.unwrap_or(0), value: none });
+        }
         if head.status != StatusCode::OK {
             let word = String::from_utf8_lossy(&body);
             let word = word.trim();
             let end = word.floor_char_boundary(MAX_WORD);
             return Err(Fault::Refused(head.status, word[..end].to_owned()));
         }
-        let index = head.headers.get(INDEX).and_then(|index| index.to_str().ok()?.parse().ok());
         let value = serde_json::from_slice(&body).map_err(|error| malformed(&error))?;
         Ok(Answer { index: index.unwrap_or(0), value })
     }

@@ -16,7 +16,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use tokio::sync::{Notify, Semaphore};
 
 use super::adopt::Mirror;
-use super::answer::Entry;
+use super::answer::{Entry, KeySaid};
 use super::client::{Answer, Client, Fault, segment};
 use super::standing::Standing;
 
@@ -115,6 +115,27 @@ impl Following {
                     own.spawn("followed service", follow);
                     own
                 });
+            }
+            tokio::time::sleep(PACE).await;
+        }
+    }
+
+    /// Follows the keys in a folder.
+    pub(super) async fn keys(self: Arc<Self>, folder: String) {
+        let mut reader = Reader::new(format!("/v1/kv/{folder}?recurse"));
+        loop {
+            let read = reader.read(&self.client, LONG_WAIT).await;
+            self.standing.read(&read);
+            let pairs: Vec<KeySaid> = match read {
+                Ok(pairs) => pairs,
+                Err(fault) => {
+                    tracing::debug!("{folder} cannot be read from the engine: {fault}");
+                    self.pause(&reader).await;
+                    continue;
+                }
+            };
+            if self.mirror.adopt_keys(&folder, KeySaid::to_pairs(pairs)).await.is_err() {
+                return;
             }
             tokio::time::sleep(PACE).await;
         }

@@ -13,7 +13,7 @@ use posthouse_base::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use super::answer::Entry;
+use super::answer::{Entry, Pairs};
 
 /// The form of the file. One of another form is not read.
 const FORM: u32 = 1;
@@ -31,6 +31,7 @@ type Services = BTreeMap<String, Arc<Vec<Entry>>>;
 pub(super) struct Kept {
     path: Option<PathBuf>,
     services: Mutex<Services>,
+    keys: Mutex<Arc<Pairs>>,
     changed: Notify,
 }
 
@@ -40,6 +41,15 @@ struct Page<'a> {
     form: u32,
     at_ms: u64,
     services: BTreeMap<&'a str, &'a [Entry]>,
+    keys: &'a Pairs,
+}
+
+/// What was last known.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) at: Timestamp,
+    pub(super) services: BTreeMap<String, Vec<Entry>>,
+    pub(super) keys: Pairs,
 }
 
 /// The file as it is read.
@@ -48,15 +58,17 @@ struct Read {
     form: u32,
     at_ms: u64,
     services: BTreeMap<String, Vec<Entry>>,
+    #[serde(default)]
+    keys: Pairs,
 }
 
 impl Kept {
     pub(super) fn new(path: Option<PathBuf>) -> Self {
-        Self { path, services: Mutex::default(), changed: Notify::new() }
+        Self { path, services: Mutex::default(), keys: Mutex::default(), changed: Notify::new() }
     }
 
     /// What the file has, and from when it is. A file that cannot be read is said, and is as none.
-    pub(super) async fn read(&self) -> Option<(BTreeMap<String, Vec<Entry>>, Timestamp)> {
+    pub(super) async fn read(&self) -> Option<Known> {
         let path = self.path.clone()?;
         let read = tokio::task::spawn_blocking({
             let path = path.clone();
@@ -66,7 +78,7 @@ impl Kept {
             Ok(read) => {
                 let at = Timestamp::from_millis(read.at_ms);
                 tracing::info!(services = read.services.len(), "names as they were last known");
-                Some((read.services, at))
+                Some(Known { at, services: read.services, keys: read.keys })
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
@@ -98,6 +110,15 @@ impl Kept {
         self.changed.notify_one();
     }
 
+    /// Notes which keys there are.
+    pub(super) fn put_keys(&self, pairs: Pairs) {
+        let mut keys = self.keys();
+        if **keys != pairs {
+            *keys = Arc::new(pairs);
+            self.changed.notify_one();
+        }
+    }
+
     /// Writes the file after each change, until it is dropped.
     pub(super) async fn write_as_it_changes(self: Arc<Self>) {
         let Some(path) = self.path.clone() else { return };
@@ -105,11 +126,11 @@ impl Kept {
         loop {
             self.changed.notified().await;
             tokio::time::sleep(SETTLING).await;
-            let services = self.services().clone();
+            let (services, keys) = (self.services().clone(), Arc::clone(&self.keys()));
             let began = Instant::now();
             let written = tokio::task::spawn_blocking({
                 let path = path.clone();
-                move || write(&path, &services)
+                move || write(&path, &services, &keys)
             });
             match written.await.map_err(io::Error::other).flatten() {
                 Ok(()) => failing = false,
@@ -125,6 +146,10 @@ impl Kept {
         }
     }
 
+    fn keys(&self) -> MutexGuard<'_, Arc<Pairs>> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn services(&self) -> MutexGuard<'_, Services> {
         self.services.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -138,10 +163,10 @@ fn read(path: &Path) -> io::Result<Read> {
     Ok(read)
 }
 
-fn write(path: &Path, services: &Services) -> io::Result<()> {
+fn write(path: &Path, services: &Services, keys: &Pairs) -> io::Result<()> {
     let services =
         services.iter().map(|(name, entries)| (name.as_str(), entries.as_slice())).collect();
-    let page = Page { form: FORM, at_ms: Timestamp::now().as_millis(), services };
+    let page = Page { form: FORM, at_ms: Timestamp::now().as_millis(), services, keys };
     let text = serde_json::to_vec(&page)?;
     let new = path.with_extension("json.new");
     let mut file = File::create(&new)?;

@@ -36,6 +36,9 @@ pub use self::address::EngineAddress;
 pub(crate) use self::pass::router;
 pub use self::standing::EngineView;
 
+/// The keys that parts of the house are configured by, and that are followed with the names.
+pub(crate) const FOLLOWED_KEYS: &str = "posthouse/";
+
 /// Names that come from an engine. They go on being followed until the tasks stop.
 #[derive(Clone, Debug)]
 pub struct Engine {
@@ -49,6 +52,8 @@ pub struct Engine {
 pub struct Scope {
     /// The only service; all of them if none is named.
     pub service: Option<String>,
+    /// The folder of keys that is followed as well, if any.
+    pub keys: Option<String>,
     /// The file that keeps what was last known; nothing is kept without one.
     pub keep: Option<PathBuf>,
 }
@@ -86,16 +91,22 @@ impl Engine {
         let standing = Arc::new(Standing::new(&engine.authority));
         let kept = Arc::new(Kept::new(scope.keep));
         let mirror = Mirror::new(handle.clone(), Arc::clone(&kept));
-        if let Some((known, at)) = kept.read().await {
-            standing.remembers(at);
-            for (service, entries) in known {
+        if let Some(known) = kept.read().await {
+            standing.remembers(known.at);
+            for (service, entries) in known.services {
                 mirror.adopt(&service, entries).await?;
+            }
+            if let Some(folder) = &scope.keys {
+                mirror.adopt_keys(folder, known.keys).await?;
             }
         }
         let client = Client::new(engine);
         let following =
             Following::new(client, mirror, Arc::clone(&standing), limits.engine_watches);
         let following = Arc::new(following);
+        if let Some(folder) = scope.keys {
+            tasks.spawn("followed keys", Arc::clone(&following).keys(folder));
+        }
         match scope.service {
             Some(service) => {
                 tasks.spawn("followed service", following.one(service));
