@@ -124,8 +124,8 @@ fn the_shape_of_an_answer_for_programs_stays() {
                 "column": 1,
                 "path": "nonsense",
                 "message": "unknown key `nonsense`",
-                "help": "known here: `data`, `admin`, `registry`, `listeners`, `services`, \
-                         `routes`, `gateway`",
+                "help": "known here: `data`, `admin`, `registry`, `grants`, `journal`, \
+                         `listeners`, `services`, `routes`, `gateway`",
             }],
         })
     );
@@ -136,7 +136,17 @@ fn the_schema_knows_every_section_and_no_other() {
     let schema = schema();
     let keys: Vec<&str> =
         schema["properties"].as_object().expect("properties").keys().map(String::as_str).collect();
-    let known = ["data", "admin", "registry", "listeners", "services", "routes", "gateway"];
+    let known = [
+        "data",
+        "admin",
+        "registry",
+        "grants",
+        "journal",
+        "listeners",
+        "services",
+        "routes",
+        "gateway",
+    ];
     assert_eq!(keys, known);
     assert_eq!(schema["additionalProperties"], false);
 }
