@@ -75,11 +75,8 @@ impl House {
             registry.register_metrics(&mut metrics);
         }
         let engine = follow_engine(&config, registry.as_ref(), &mut metrics, &tasks).await?;
-        let names = match (&registry, &engine) {
-            (Some(registry), _) => Some(registry.handle().clone()),
-            (None, Some(engine)) => Some(engine.handle().clone()),
-            (None, None) => None,
-        };
+        let names = registry.as_ref().map(Registry::handle);
+        let names = names.or_else(|| engine.as_ref().map(Engine::handle)).cloned();
 
         let lines = Counters::default();
         lines.register(&mut metrics, "posthouse_access_log");
