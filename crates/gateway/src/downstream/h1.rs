@@ -4,6 +4,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -87,11 +88,12 @@ pub(crate) async fn serve(session: Session, early: BytesMut, io: Io) {
         is_gone: false,
     };
     loop {
-        let snapshot = session.worker.shared.snapshot.load_full();
-        connection.idle_timeout = snapshot.engine.idle_timeout;
-        match connection.next(&snapshot.engine).await {
+        // No more than this of the snapshot: a connection may rest for longer than it is in force.
+        let engine = Arc::clone(&session.worker.shared.snapshot.load().engine);
+        connection.idle_timeout = engine.idle_timeout;
+        match connection.next(&engine).await {
             Next::Request(head) => {
-                drop(snapshot);
+                drop(engine);
                 match connection.call(&session, head).await {
                     After::KeepAlive => connection.give_back_memory(),
                     After::Linger => return Box::pin(connection.linger()).await,
@@ -99,7 +101,7 @@ pub(crate) async fn serve(session: Session, early: BytesMut, io: Io) {
                 }
             }
             Next::Refused(fault) => {
-                drop(snapshot);
+                drop(engine);
                 let local = proxy::refuse(&session, fault);
                 if connection.send_local(&Method::GET, local, false).await.is_ok() {
                     Box::pin(connection.linger()).await;
