@@ -20,7 +20,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::Serialize;
 
 /// Enough for ten thousand connections and whatever else is open.
-const DESCRIPTORS: u64 = 24_000;
+const DESCRIPTORS: u64 = 11_000;
 
 #[derive(Debug, Parser)]
 struct Arguments {
@@ -117,7 +117,7 @@ fn main() -> anyhow::Result<()> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if soft < DESCRIPTORS {
         setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS, hard.max(DESCRIPTORS))
-            .context("this needs 24,000 open files: `ulimit -n`")?;
+            .context("this needs 11,000 open files: `ulimit -n`")?;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

@@ -1,21 +1,27 @@
 //! `/v1/health/…`: checks, and the instances that they let through.
 
 use axum::extract::{Path, State};
+use bytes::Bytes;
 
 use super::App;
 use super::ask::Ask;
-use super::reply::{self, Answer};
+use super::rendered::Key;
+use super::reply::{self, Answer, Fault};
 use super::wire;
 use crate::state::{CheckView, NodeName, ServiceName, State as Registry, Status, Topic};
 
 pub(crate) async fn service(State(app): State<App>, Path(name): Path<String>, ask: Ask) -> Answer {
     let datacenter = &app.config().datacenter;
-    let selection = ask.filter(wire::health(&wire::sample(), datacenter))?;
+    let key = Key::new(&name, &ask);
     let name = ServiceName::from(name);
     let topic = Topic::Service(name.clone());
+    let selection = ask.filter(wire::health(&wire::sample(), datacenter))?;
     ask.wait(&app, &topic).await?;
     let gather = |state: &Registry| state.instances(&name).collect::<Vec<_>>();
     let (mut views, index) = app.read_topic(&topic, gather).await?;
+    if let Some(body) = key.as_ref().and_then(|key| app.rendered.get(key, &views)) {
+        return Ok(reply::rendered(&ask, index, body));
+    }
     ask.put_near_first(&app, &mut views, |view| &view.node.value.name);
     let only_passing = ask.flag("passing");
     let list: Vec<_> = views
@@ -25,7 +31,13 @@ pub(crate) async fn service(State(app): State<App>, Path(name): Path<String>, as
         .map(|view| wire::health(view, datacenter))
         .filter(|health| selection.selects(health))
         .collect();
-    Ok(reply::indexed(&ask, index, &list))
+    let Some(key) = key.filter(|_| !ask.is_filtered()) else {
+        return Ok(reply::indexed(&ask, index, &list));
+    };
+    let body = serde_json::to_vec(&list).map_err(|error| Fault::internal(error.to_string()))?;
+    let body = Bytes::from(body);
+    app.rendered.put(key, views, &body);
+    Ok(reply::rendered(&ask, index, body))
 }
 
 /// The instances of a service that are in the service mesh, of which there is none.

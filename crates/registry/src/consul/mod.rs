@@ -2,7 +2,7 @@
 //!
 //! In reading order: the router here, then `about`, `agent`, `catalog`, `health`, `kv`, `session`, `txn` and
 //! `event` (the requests), `ask`
-//! (parameters and blocking reads), `input` and `wire` (JSON in and out), `filter`, and `server`
+//! (parameters and blocking reads), `rendered` (answers for many), `input` and `wire` (JSON in and out), `filter`, and `server`
 //! (connections). Behaviour and shapes are Consul's as its clients know them; a deviation is said
 //! where it is made.
 
@@ -18,6 +18,7 @@ mod health;
 mod input;
 mod kv;
 mod loose;
+mod rendered;
 mod reply;
 mod rights;
 mod server;
@@ -35,6 +36,7 @@ use http::StatusCode;
 use tokio::sync::watch;
 
 use self::body::{not_served, wrong_method};
+use self::rendered::Rendered;
 use self::reply::Fault;
 use crate::config::Config;
 use crate::error::Error;
@@ -49,15 +51,12 @@ pub(crate) struct App {
     handle: Handle,
     address: SocketAddr,
     closing: watch::Receiver<bool>,
+    rendered: Arc<Rendered>,
 }
 
 impl App {
-    pub(crate) const fn new(
-        handle: Handle,
-        address: SocketAddr,
-        closing: watch::Receiver<bool>,
-    ) -> Self {
-        Self { handle, address, closing }
+    pub(crate) fn new(handle: Handle, address: SocketAddr, closing: watch::Receiver<bool>) -> Self {
+        Self { handle, address, closing, rendered: Arc::new(Rendered::new()) }
     }
 
     fn config(&self) -> &Config {

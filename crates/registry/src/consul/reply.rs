@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
@@ -129,6 +130,13 @@ pub(crate) fn json(ask: &Ask, value: &impl Serialize) -> Response {
 /// `value` as JSON, as it was at `index`.
 pub(crate) fn indexed(ask: &Ask, index: Index, value: &impl Serialize) -> Response {
     let mut response = json(ask, value);
+    describe(&mut response, ask, index);
+    response
+}
+
+/// JSON that was written before, as it was at `index`.
+pub(crate) fn rendered(ask: &Ask, index: Index, body: Bytes) -> Response {
+    let mut response = ([(CONTENT_TYPE, JSON)], Body::from(body)).into_response();
     describe(&mut response, ask, index);
     response
 }

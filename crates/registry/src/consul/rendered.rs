@@ -1,0 +1,102 @@
+//! Answers that were written last, for the many who wait for the same change: a thousand watchers of
+//! one service are answered with the same bytes.
+//!
+//! An answer is the same as long as what it shows is the very same, and for those who may see the
+//! same. The index does not tell: what a check says may change without it. Only answers in which
+//! everything is shown come in here.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use super::ask::Ask;
+use crate::state::InstanceView;
+
+/// So many are kept at most, each of at most so many bytes.
+const PLACES: usize = 256;
+const LARGEST: usize = 64 << 10;
+
+/// Parameters that do not change what the answer's body is.
+const WITHOUT_EFFECT: [&str; 6] = ["index", "wait", "stale", "consistent", "cached", "dc"];
+
+/// The answers about services. Each has one place, where another may take over.
+#[derive(Debug)]
+pub(crate) struct Rendered {
+    places: Mutex<Vec<Option<Entry>>>,
+    hasher: RandomState,
+}
+
+#[derive(Debug)]
+struct Entry {
+    key: Key,
+    views: Vec<InstanceView>,
+    body: Bytes,
+}
+
+/// Who asks for what.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    service: String,
+    only_passing: bool,
+    /// By where it is: those who may do the same share one.
+    grant: usize,
+}
+
+impl Key {
+    /// `None` when the request has parameters that make its answer one of its own.
+    pub(crate) fn new(service: &str, ask: &Ask) -> Option<Self> {
+        let plain =
+            |name: &str| WITHOUT_EFFECT.contains(&name) || matches!(name, "passing" | "token");
+        let plain = ask.names().all(plain);
+        plain.then(|| Self {
+            service: service.to_owned(),
+            only_passing: ask.flag("passing"),
+            grant: std::ptr::from_ref(ask.grant()).addr(),
+        })
+    }
+}
+
+impl Rendered {
+    pub(crate) fn new() -> Self {
+        let places = std::iter::repeat_with(|| None).take(PLACES).collect();
+        Self { places: Mutex::new(places), hasher: RandomState::new() }
+    }
+
+    /// The body that was written for these instances, if it still is here.
+    pub(crate) fn get(&self, key: &Key, views: &[InstanceView]) -> Option<Bytes> {
+        let places = self.places();
+        let entry = places.get(self.place(key))?.as_ref()?;
+        (entry.key == *key && are_same(&entry.views, views)).then(|| entry.body.clone())
+    }
+
+    pub(crate) fn put(&self, key: Key, views: Vec<InstanceView>, body: &Bytes) {
+        let place = self.place(&key);
+        if body.len() <= LARGEST
+            && let Some(place) = self.places().get_mut(place)
+        {
+            *place = Some(Entry { key, views, body: body.clone() });
+        }
+    }
+
+    fn place(&self, key: &Key) -> usize {
+        // The remainder is less than a small number.
+        usize::try_from(self.hasher.hash_one(key) % PLACES as u64).unwrap_or(0)
+    }
+
+    fn places(&self) -> MutexGuard<'_, Vec<Option<Entry>>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether all of it is the very same. What is stored is replaced and never changed.
+fn are_same(some: &[InstanceView], others: &[InstanceView]) -> bool {
+    let same = |(one, other): (&InstanceView, &InstanceView)| {
+        let checks = || one.checks.iter().zip(&other.checks);
+        Arc::ptr_eq(&one.instance, &other.instance)
+            && Arc::ptr_eq(&one.node, &other.node)
+            && one.checks.len() == other.checks.len()
+            && checks().all(|(one, other)| Arc::ptr_eq(one, other))
+    };
+    some.len() == others.len() && some.iter().zip(others).all(same)
+}
