@@ -21,6 +21,7 @@ const ALLOWED: [(&str, &[&str]); 8] = [
     ("posthouse-gateway", &["posthouse-base", "posthouse-probe"]),
     ("posthouse-registry", &["posthouse-base", "posthouse-probe", "posthouse-journal"]),
     ("posthouse-telemetry", &["posthouse-base"]),
+    ("posthouse-bench-journal", &["posthouse-base", "posthouse-journal"]),
     (
         "posthouse",
         &[

@@ -291,7 +291,6 @@ grants:
             // The file's own are more specific wherever both hold, and go before.
             ("shop.example", "/users/{*rest}"),
             ("shop.example", "/users/{id}"),
-            ("shop.example", "/users/me/{what}"),
             ("shop.example", "/users/{id}/{*rest}"),
         ] {
             taken("users", &route(host, path));
@@ -327,7 +326,9 @@ grants:
             ("/users/me", "me"),
             ("/users/7/cart", "one"),
             ("/users/{name}/cart", "one"),
-            ("/users/old/{*rest}", "old"),
+            // These would go before the file's for `/users/me/cart` and `/users/old/cart`.
+            ("/users/me/{what}", "one"),
+            ("/users/old/{*rest}", "one"),
             ("/users/old/things", "old"),
             ("/users/old", "old"),
         ] {
@@ -346,7 +347,10 @@ grants:
         refused("users", &format!("{{ {at}, {split} }}"), "leads to `users`");
         refused("users", &format!("{{ {at}, respond: {{ status: 200 }} }}"), "forwards to it");
         refused("users", &format!("{{ {at}, service: '${{env:HOME}}' }}"), "for the file only");
-        refused("users", "{ service: \"\\u0024{file:/etc/passwd}\" }", "for the file only");
+        let hidden = "\"\\u0024{file:/dev/null}\"";
+        refused("users", &format!("{{ {at}, service: {hidden} }}"), "for the file only");
+        let shielded = "'$\u{f8d0}file:/dev/null\u{f8d1}'";
+        refused("users", &format!("{{ {at}, service: {shielded} }}"), "for the file only");
         refused("users", &format!("{{ {at}, service: users, timout: 5s }}"), "timout");
         refused("users", "[", "no YAML");
         refused("users", "", "");

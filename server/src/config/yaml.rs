@@ -24,9 +24,10 @@ const MAX_DEPTH: usize = 64;
 /// end the value at a brace. No text means these characters (private use area).
 const SHIELDS: [(char, char); 2] = [('{', '\u{f8d0}'), ('}', '\u{f8d1}')];
 
-/// Reads the whole text. References are filled in from `base`. `None` when the text is no YAML at
-/// all; other mistakes are noted and what has them is left out.
-pub(super) fn read(text: &str, base: &FilePath, findings: &mut Findings) -> Option<Node> {
+/// Reads the whole text. References are filled in from `base`; without one they are mistakes, and
+/// nothing is looked up for them. `None` when the text is no YAML at all; other mistakes are noted
+/// and what has them is left out.
+pub(super) fn read(text: &str, base: Option<&FilePath>, findings: &mut Findings) -> Option<Node> {
     let text = shield(text);
     let mut parser = Parser::new_from_str(&text);
     let mut builder = Builder {
@@ -65,8 +66,13 @@ fn hint(text: &str, at: Position) -> Option<String> {
     Some("text with `: `, ` #`, or brackets and commas inside of brackets needs quotes".into())
 }
 
+/// What would be filled in is this machine's, and not for whoever writes a part from elsewhere.
+fn for_the_file_only() -> (String, String) {
+    ("`${` is for the file only".into(), "write the value itself".into())
+}
+
 struct Builder<'a> {
-    base: &'a FilePath,
+    base: Option<&'a FilePath>,
     findings: &'a mut Findings,
     frames: Vec<Frame>,
     anchors: HashMap<usize, Node>,
@@ -156,7 +162,11 @@ impl Builder<'_> {
         let mut new = node(path, at, key_at, Value::Null);
         let value_of =
             |text: &str| if plain { resolve(text) } else { Value::Text(text.to_owned()) };
-        new.value = match fill(text, self.base) {
+        let filled = match self.base {
+            Some(base) => fill(text, base),
+            None => text.contains("${").then(|| Err(for_the_file_only())),
+        };
+        new.value = match filled {
             None => value_of(text),
             Some(Ok(filled)) => {
                 new.source = Some(text.to_owned());
@@ -388,7 +398,7 @@ mod tests {
 
     fn read_text(text: &str) -> (Option<serde_json::Value>, String) {
         let mut findings = Findings::new("f");
-        let node = read(text, FilePath::new("/"), &mut findings);
+        let node = read(text, Some(FilePath::new("/")), &mut findings);
         (node.map(|node| node.to_json()), findings.to_text(false))
     }
 
