@@ -14,7 +14,7 @@ const MAX_LINES: usize = 800;
 
 /// Every pillar and what all stand on, each with the crates of ours that it may use. The server
 /// wires them all; what is missing here may use none.
-const ALLOWED: [(&str, &[&str]); 8] = [
+const ALLOWED: [(&str, &[&str]); 9] = [
     ("posthouse-base", &[]),
     ("posthouse-probe", &["posthouse-base"]),
     ("posthouse-journal", &["posthouse-base"]),
