@@ -11,11 +11,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use posthouse_base::task::Tasks;
-use posthouse_gateway::Gateway;
 use posthouse_gateway::access::Recorder;
 use posthouse_gateway::cluster::view::ServiceView;
 use posthouse_gateway::config::Config;
 use posthouse_gateway::view::View;
+use posthouse_gateway::{Gateway, Seams};
 use prometheus_client::registry::Registry as Metrics;
 
 use crate::access::AccessLog;
@@ -39,7 +39,7 @@ impl Calls {
     ) -> anyhow::Result<Self> {
         let access = Arc::new(access);
         let recorder = Arc::clone(&access) as Arc<dyn Recorder>;
-        let gateway = Gateway::start(config, recorder, tasks)?;
+        let gateway = Gateway::start(config, Seams::new(recorder), tasks)?;
         gateway.register_metrics(metrics);
         Ok(Self { gateway, access })
     }

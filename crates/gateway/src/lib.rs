@@ -4,7 +4,7 @@
 //! order: [`config`] (what the file says), [`service`] (the handle: start, reload, drain),
 //! `listener`, `connections` and `worker` (sockets, how many, threads), `downstream` (clients'
 //! connections), `proxy` (the life of a call, phase by phase), [`route`] (which service),
-//! [`cluster`] and [`balance`] (which instance), [`upstream`] (connections to instances);
+//! [`guard`] (who may pass), [`cluster`] and [`balance`] (which instance), [`upstream`] (connections to instances);
 //! `directory`, `resolve` and `health` keep the instances up to date. [`http`] and [`http1`] are what
 //! both sides stand on.
 //!
@@ -20,6 +20,7 @@ mod directory;
 mod downstream;
 mod error;
 mod fault;
+pub mod guard;
 mod health;
 pub mod http;
 pub mod http1;
@@ -28,6 +29,7 @@ mod metrics;
 mod proxy;
 mod resolve;
 pub mod route;
+mod seams;
 mod service;
 mod shared;
 mod socket;
@@ -38,4 +40,5 @@ pub mod view;
 mod worker;
 
 pub use error::Error;
+pub use seams::Seams;
 pub use service::Gateway;

@@ -10,7 +10,6 @@ use std::time::Duration;
 use posthouse_base::task::Tasks;
 use tokio::sync::mpsc;
 
-use crate::access::Recorder;
 use crate::cluster::view::ServiceView;
 use crate::cluster::{Coarse, InstanceSpec};
 use crate::config::Config;
@@ -19,6 +18,7 @@ use crate::directory::Directory;
 use crate::error::Error;
 use crate::listener::Door;
 use crate::resolve;
+use crate::seams::Seams;
 use crate::shared::{Shared, Snapshot};
 use crate::tls::{Look, ServerTls};
 use crate::upstream::UpstreamTls;
@@ -67,11 +67,7 @@ impl Gateway {
     /// # Errors
     /// When an address cannot be listened on, a certificate cannot be used, or a thread cannot be
     /// started. Nothing is left running then.
-    pub fn start(
-        mut config: Config,
-        recorder: Arc<dyn Recorder>,
-        tasks: &Tasks,
-    ) -> Result<Self, Error> {
+    pub fn start(mut config: Config, seams: Seams, tasks: &Tasks) -> Result<Self, Error> {
         let opened = open(&config.listeners, &[])?;
         let directory = Directory::default();
         directory.configure(&Services::new(), &config.services);
@@ -80,7 +76,7 @@ impl Gateway {
         let drain = config.engine.drain;
         let (listeners, services) = (take(&mut config.listeners), take(&mut config.services));
         let snapshot = Snapshot::new(config, &directory);
-        let shared = Arc::new(Shared::new(snapshot, directory, recorder, senders));
+        let shared = Arc::new(Shared::new(snapshot, directory, seams, senders));
         let tls = Arc::new(UpstreamTls::default());
         let mut threads = Vec::new();
         for (number, jobs) in receivers.into_iter().enumerate() {

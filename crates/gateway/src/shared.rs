@@ -9,7 +9,6 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::access::Recorder;
 use crate::cluster::Service;
 use crate::config::Config;
 use crate::config::model::{Engine, Named};
@@ -18,6 +17,7 @@ use crate::directory::Directory;
 use crate::health::Checks;
 use crate::metrics::Metrics;
 use crate::route::RouteTable;
+use crate::seams::Seams;
 use crate::worker::{Accepted, Job};
 
 /// The configuration in force: immutable, replaced as a whole.
@@ -49,8 +49,8 @@ pub(crate) struct Shared {
     pub(crate) checks: Checks,
     /// Counters.
     pub(crate) metrics: Metrics,
-    /// Who is told of each call.
-    pub(crate) recorder: Arc<dyn Recorder>,
+    /// What others do for the gateway.
+    pub(crate) seams: Seams,
     /// Cancelled when the gateway drains.
     pub(crate) draining: CancellationToken,
     /// Cancelled when the time to drain is over: what is left is dropped.
@@ -81,7 +81,7 @@ impl Shared {
     pub(crate) fn new(
         snapshot: Snapshot,
         directory: Directory,
-        recorder: Arc<dyn Recorder>,
+        seams: Seams,
         jobs: Vec<mpsc::Sender<Job>>,
     ) -> Self {
         let connections = Connections::new(snapshot.engine.max_connections);
@@ -90,7 +90,7 @@ impl Shared {
             directory,
             checks: Checks::default(),
             metrics: Metrics::default(),
-            recorder,
+            seams,
             draining: CancellationToken::new(),
             aborting: CancellationToken::new(),
             connections,

@@ -12,6 +12,7 @@ use crate::access::Record;
 use crate::cluster::{Coarse, Service};
 use crate::downstream::Session;
 use crate::fault::Fault;
+use crate::guard::Identity;
 use crate::http::head::{Fields, Known};
 use crate::http1::Target;
 use crate::proxy::request::Request;
@@ -37,6 +38,8 @@ pub(crate) struct Call {
     request_id: Option<Box<str>>,
     pub(crate) route: Option<Arc<Route<Arc<Service>>>>,
     pub(crate) service: Option<Arc<Service>>,
+    /// Who calls, once the guard knows.
+    pub(crate) identity: Option<Arc<Identity>>,
     pub(crate) endpoint: Option<SocketAddr>,
     pub(crate) tries: u32,
     pub(crate) status: Option<StatusCode>,
@@ -83,6 +86,7 @@ impl Call {
             request_id: None,
             route: None,
             service: None,
+            identity: None,
             endpoint: None,
             tries: 0,
             status: None,
@@ -157,7 +161,7 @@ impl Drop for Call {
         let metrics = &worker.shared.metrics;
         let meters = worker.book.meters(metrics, self.route.as_ref(), self.service.as_ref());
         metrics.call_ended(&record, &meters);
-        worker.shared.recorder.record(&record);
+        worker.shared.seams.recorder.record(&record);
     }
 }
 
