@@ -14,12 +14,14 @@ const MAX_LINES: usize = 800;
 
 /// Every pillar and what all stand on, each with the crates of ours that it may use. The server
 /// wires them all; what is missing here may use none.
-const ALLOWED: [(&str, &[&str]); 9] = [
+const ALLOWED: [(&str, &[&str]); 11] = [
     ("posthouse-base", &[]),
     ("posthouse-probe", &["posthouse-base"]),
     ("posthouse-journal", &["posthouse-base"]),
-    ("posthouse-gateway", &["posthouse-base", "posthouse-probe"]),
+    ("posthouse-expression", &[]),
+    ("posthouse-gateway", &["posthouse-base", "posthouse-probe", "posthouse-expression"]),
     ("posthouse-registry", &["posthouse-base", "posthouse-probe", "posthouse-journal"]),
+    ("posthouse-identity", &["posthouse-base", "posthouse-journal"]),
     ("posthouse-telemetry", &["posthouse-base"]),
     ("posthouse-bench-journal", &["posthouse-base", "posthouse-journal"]),
     (
@@ -30,6 +32,7 @@ const ALLOWED: [(&str, &[&str]); 9] = [
             "posthouse-journal",
             "posthouse-gateway",
             "posthouse-registry",
+            "posthouse-identity",
             "posthouse-telemetry",
             "posthouse-shop",
         ],
