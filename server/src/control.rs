@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::ArcSwap;
 use notify::{RecursiveMode, Watcher as _};
 use posthouse_base::config::Severity;
 use posthouse_base::time::Timestamp;
@@ -18,16 +18,17 @@ use posthouse_journal::config as journal;
 use posthouse_registry as registry;
 use tokio::sync::Notify;
 
+use crate::audit::{Audit, Entry};
 use crate::backroom::{Backroom, Share};
 use crate::calls::Calls;
 use crate::calls::granted::{Admitted, Proposals, Refused, admit};
 use crate::cli::Part;
+use crate::config::admin::AdminKey;
 use crate::config::grant::Grant;
 use crate::config::{Config, Findings, Source};
 use crate::data::{Addresses, DataFolder};
 use crate::house::restrict;
 use crate::inputs::Inputs;
-use crate::token::Token;
 
 /// How long a changed file must be left alone before it is read: editors write in several steps.
 const SETTLING: Duration = Duration::from_millis(50);
@@ -100,7 +101,8 @@ pub(crate) struct Control {
     threads: Option<usize>,
     admin: Option<SocketAddr>,
     admin_address: Mutex<Option<SocketAddr>>,
-    token: ArcSwapOption<Token>,
+    admin_keys: ArcSwap<Arc<[AdminKey]>>,
+    audit: Audit,
     standing: Mutex<Standing>,
     /// One reload at a time.
     turn: tokio::sync::Mutex<()>,
@@ -150,9 +152,9 @@ impl Control {
         source: Source,
         only: Vec<Part>,
         data: DataFolder,
+        audit: Audit,
         calls: Option<Arc<Calls>>,
-        registry_address: Option<SocketAddr>,
-        dns_address: Option<SocketAddr>,
+        (registry_address, dns_address): (Option<SocketAddr>, Option<SocketAddr>),
     ) -> Self {
         let now = Timestamp::now();
         let last = Outcome {
@@ -181,7 +183,10 @@ impl Control {
             threads: threads(config),
             admin: admin.map(|admin| admin.address),
             admin_address: Mutex::default(),
-            token: ArcSwapOption::new(admin.and_then(|admin| admin.token.clone()).map(Arc::new)),
+            admin_keys: ArcSwap::from_pointee(
+                admin.map(|admin| Arc::clone(&admin.keys)).unwrap_or_default(),
+            ),
+            audit,
             standing: Mutex::new(Standing { version: 1, since: now, last, seen }),
             turn: tokio::sync::Mutex::default(),
             ending: AtomicBool::new(false),
@@ -203,9 +208,9 @@ impl Control {
         self.calls.as_ref()
     }
 
-    /// The token that the admin API asks for now.
-    pub(crate) fn token(&self) -> Option<Arc<Token>> {
-        self.token.load_full()
+    /// Who may ask the admin API now; without any, whoever reaches it.
+    pub(crate) fn admin_keys(&self) -> Arc<[AdminKey]> {
+        Arc::clone(&self.admin_keys.load())
     }
 
     pub(crate) fn standing(&self) -> Standing {
@@ -262,14 +267,39 @@ impl Control {
         };
         outcome.at = Timestamp::now();
         outcome.cause = cause;
-        let mut standing = self.standing_now();
-        if outcome.taken && !outcome.unchanged {
-            standing.version += 1;
-            standing.since = outcome.at;
-        }
-        standing.last = outcome.clone();
-        report(&outcome, standing.version);
+        let version = {
+            let mut standing = self.standing_now();
+            if outcome.taken && !outcome.unchanged {
+                standing.version += 1;
+                standing.since = outcome.at;
+            }
+            standing.last = outcome.clone();
+            standing.version
+        };
+        report(&outcome, version);
+        self.enter(&outcome, version).await;
         outcome
+    }
+
+    /// Enters in the audit log what was changed by the file. What the admin API was asked for, it
+    /// enters itself.
+    async fn enter(&self, outcome: &Outcome, version: u64) {
+        if outcome.cause == Cause::Api || outcome.unchanged {
+            return;
+        }
+        let said = match outcome.taken {
+            true => format!("version {version} of the configuration is in force"),
+            false => format!("refused; version {version} of the configuration stays in force"),
+        };
+        let entry = Entry {
+            who: outcome.cause.name().into(),
+            role: None,
+            from: None,
+            action: "reload".into(),
+            status: None,
+            outcome: Some(said),
+        };
+        self.audit.record(entry).await;
     }
 
     /// Does it, and takes as long as it takes.
@@ -338,7 +368,7 @@ impl Control {
             }
         }
         if let Some(admin) = config.admin {
-            self.token.store(admin.token.map(Arc::new));
+            self.admin_keys.store(Arc::new(admin.keys));
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use prometheus_client::registry::Registry as Metrics;
 
 use crate::access::AccessLog;
 use crate::admin;
+use crate::audit::Audit;
 use crate::calls::{Calls, names, proposals};
 use crate::cli::Part;
 use crate::config::{Config, Source};
@@ -32,8 +33,8 @@ pub(crate) struct House {
     control: Arc<Control>,
     registry: Option<Registry>,
     admin: Option<admin::Server>,
-    /// What the pillars write to, if one that does is on.
-    journal: Option<Arc<Sqlite>>,
+    /// What everything lasting is written to.
+    journal: Arc<Sqlite>,
     /// Everything that is no interface: the registry's rules, followers, the watch on the file.
     tasks: Tasks,
 }
@@ -55,19 +56,17 @@ impl House {
         let mut metrics = Metrics::default();
         posthouse_telemetry::process::register(&mut metrics);
 
-        // Names that come from an engine are that engine's to keep.
-        let journal = match &config.registry {
-            Some(registry) if registry.engine().is_none() => Some(open_journal(&config).await?),
-            _ => None,
-        };
-        if let Some(journal) = &journal {
-            journal.register_metrics(&mut metrics);
-        }
+        let journal = open_journal(&config).await?;
+        journal.register_metrics(&mut metrics);
+        let audit = Audit::open(Arc::clone(&journal) as Arc<dyn Journal>).await?;
+        audit.register_metrics(&mut metrics);
         let registry = match config.registry.clone() {
             None => None,
             Some(names) => {
                 let names = names.keeping_in(&config.data);
-                let journal = journal.clone().map(|journal| journal as Arc<dyn Journal>);
+                // Names that come from an engine are that engine's to keep.
+                let own = names.engine().is_none();
+                let journal = own.then(|| Arc::clone(&journal) as Arc<dyn Journal>);
                 Some(Registry::start(names, journal, &tasks).await?)
             }
         };
@@ -93,11 +92,12 @@ impl House {
         }
 
         let routes_by = names.clone();
-        let registry_address = registry.as_ref().map(Registry::address);
-        let dns_address = registry.as_ref().and_then(Registry::dns_address);
+        let names_on = (
+            registry.as_ref().map(Registry::address),
+            registry.as_ref().and_then(Registry::dns_address),
+        );
         let only = only.to_vec();
-        let control =
-            Control::new(&config, source, only, data, calls, registry_address, dns_address);
+        let control = Control::new(&config, source, only, data, audit.clone(), calls, names_on);
         let control = Arc::new(control);
         let admin = match &config.admin {
             None => None,
@@ -106,7 +106,8 @@ impl House {
                     Arc::clone(&control),
                     names,
                     engine,
-                    journal.clone(),
+                    Arc::clone(&journal),
+                    audit,
                     metrics,
                 );
                 Some(admin::Server::start(config.address, state, &tasks).await?)
@@ -164,12 +165,10 @@ impl House {
         if left > 0 {
             tracing::warn!(tasks = left, "some tasks did not end in time");
         }
-        if let Some(journal) = self.journal {
-            // Everything that was confirmed is in it already.
-            let closing = tokio::task::spawn_blocking(move || journal.close());
-            if tokio::time::timeout(CLOSING, closing).await.is_err() {
-                tracing::warn!("the journal did not close in time");
-            }
+        // Everything that was confirmed is in it already.
+        let closing = tokio::task::spawn_blocking(move || self.journal.close());
+        if tokio::time::timeout(CLOSING, closing).await.is_err() {
+            tracing::warn!("the journal did not close in time");
         }
         tracing::info!("ended");
     }

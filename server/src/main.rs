@@ -3,10 +3,11 @@
 //! In reading order: this list, [`cli`] (what can be asked), [`config`] (the file), [`house`] (what
 //! is started, in which order, and how it ends), [`control`], [`inputs`] and [`backroom`]
 //! (reloading), [`calls`] and [`access`] (the gateway as the house holds it), [`admin`] (the API and
-//! metrics), [`demo`].
+//! metrics) and [`audit`] (who changed what by it), [`demo`].
 
 mod access;
 mod admin;
+mod audit;
 mod backroom;
 mod calls;
 mod cli;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         Command::Nodes(options) => cli::look::nodes(&options),
         Command::Routes(options) => cli::look::routes(&options),
         Command::Reload(options) => cli::look::reload(&options),
+        Command::Audit(options) => cli::look::audit(&options),
         Command::Backup(options) => cli::backup::run(&options),
         Command::Restore(options) => cli::restore::run(&options),
         Command::Completions { shell } => cli::completions(shell),

@@ -208,6 +208,79 @@ fn with_a_token_everything_but_health_asks_for_it() {
     assert_eq!(get(&admin, "/readyz").status, 200);
 }
 
+/// The digest of `operators-have-this-one`, as `sha256sum` prints it.
+const DIGEST: &str = "e60b4e0c32e0e7354c7d160ba179bf55aaa7d366c6879f03fb928bbb0e0afa87";
+
+#[test]
+fn each_question_says_its_role_and_the_audit_log_who_did_what() {
+    let tokens = format!(
+        "admin: {{ tokens: [ \
+         {{ name: vera, role: viewer, token: viewers-have-this-one }}, \
+         {{ name: otto, role: operator, sha256: {DIGEST} }}, \
+         {{ name: ada, role: admin, token: admins-have-this-one }} ], "
+    );
+    let config = CONFIG.replace("admin: { ", &tokens);
+    let (folder, house, admin, _) = start(&config);
+    let with = |token: &str| format!("authorization: Bearer {token}\r\n");
+    let (vera, otto, ada) = (
+        with("viewers-have-this-one"),
+        with("operators-have-this-one"),
+        with("admins-have-this-one"),
+    );
+    get(&admin, "/api/v1/routes").is_problem(401, Some("Authorization"));
+    for (request, lines, status) in [
+        ("GET /api/v1/routes", &vera, 200),
+        ("HEAD /api/v1/routes", &vera, 200),
+        ("POST /api/v1/configuration/check", &vera, 200),
+        ("POST /api/v1/reload", &vera, 403),
+        ("POST /api/v1/reload?token=never-shown", &otto, 200),
+        ("GET /api/v1/audit", &otto, 403),
+        ("GET /api/v1/backup", &otto, 403),
+        ("GET /api/v1/nothing", &vera, 404),
+        ("PATCH /api/v1/routes", &vera, 405),
+    ] {
+        assert_eq!(ask(&admin, request, lines, b"").status, status, "{request} {lines}");
+    }
+    let refused = ask(&admin, "POST /api/v1/reload", &vera, b"");
+    refused.is_problem(403, Some("Authorization"));
+    let detail = refused.json()["detail"].to_string();
+    assert!(detail.contains("`operator`") && detail.contains("`vera`"), "{detail}");
+
+    // The file is changed, and one token less is there.
+    let left = config.replace("weight: 3", "weight: 4").replace("name: otto", "name: olga");
+    std::fs::write(folder.path().join("f.yaml"), left).expect("a file");
+    house.signal(Signal::SIGHUP);
+    let entries = common::wait_for("the entry of the reload", || {
+        let log = ask(&admin, "GET /api/v1/audit", &ada, b"").json();
+        let entries = log["entries"].as_array().expect("a list").clone();
+        (entries[0]["action"] == "reload").then_some(entries)
+    });
+    let told: Vec<String> = entries
+        .iter()
+        .map(|entry| {
+            let word = |key: &str| entry[key].as_str().unwrap_or("-").to_owned();
+            format!("{} {} {} {}", word("who"), word("role"), word("action"), entry["status"])
+        })
+        .collect();
+    assert!(["signal", "file"].contains(&told[0].split(' ').next().expect("a word")), "{told:?}");
+    assert_eq!(
+        told[1..],
+        [
+            "vera viewer POST /api/v1/reload 403",
+            "otto operator GET /api/v1/backup 403",
+            "otto operator POST /api/v1/reload 200",
+            "vera viewer POST /api/v1/reload 403",
+        ]
+    );
+    assert_eq!(entries[1]["from"], "127.0.0.1");
+    assert!(!json!(entries).to_string().contains("never-shown"));
+    let page = |query: &str| ask(&admin, &format!("GET /api/v1/audit?{query}"), &ada, b"");
+    let earlier = page(&format!("limit=2&before={}", entries[1]["number"])).json();
+    assert_eq!(earlier["entries"], json!(entries[2..4]));
+    page("limit=0").is_problem(400, Some("limit"));
+    page("limit=x").is_problem(400, Some("query"));
+}
+
 #[test]
 fn what_is_described_is_there() {
     let (_folder, _house, admin, _) = start(CONFIG);
@@ -215,6 +288,13 @@ fn what_is_described_is_there() {
     // Which paths are described, the golden file says.
     let paths: Vec<&String> = description["paths"].as_object().expect("paths").keys().collect();
     assert!(!paths.is_empty());
+    for (path, item) in description["paths"].as_object().expect("paths") {
+        for (method, operation) in item.as_object().expect("operations") {
+            let role = operation["x-posthouse-role"].as_str().unwrap_or_default();
+            assert!(["viewer", "operator", "admin"].contains(&role), "{method} {path}: {role}");
+            assert!(operation.get("security").is_none(), "no token is asked for here");
+        }
+    }
     for path in paths.iter().filter(|path| !path.contains('{')) {
         let answer = get(&admin, path);
         assert!([200, 405].contains(&answer.status), "{path} is described and not there");

@@ -60,13 +60,14 @@ fn the_help_of_every_command() {
 
 #[test]
 fn the_description_of_the_admin_api() {
-    let config = "data: ./data\nadmin: { address: 127.0.0.1:0 }\n";
+    // With a token, so that it says which roles are asked for.
+    let config = "data: ./data\nadmin: { address: 127.0.0.1:0, token: a-long-enough-secret }\n";
     let folder = folder_with("f.yaml", config);
     let (_house, addresses) = House::start(folder.path(), &["--config", "f.yaml"]);
     let admin = addresses["admin"].as_str().expect("an address");
     let mut stream = TcpStream::connect(admin).expect("a connection");
-    let request =
-        "GET /api/v1/openapi.json HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    let request = "GET /api/v1/openapi.json HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+                   authorization: Bearer a-long-enough-secret\r\n\r\n";
     stream.write_all(request.as_bytes()).expect("a request");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");

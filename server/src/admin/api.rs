@@ -3,19 +3,21 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, State as Shared};
+use axum::extract::State as Shared;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use posthouse_base::problem::Problem;
 use posthouse_gateway::cluster::view::EndpointView;
 use posthouse_registry as registry;
 use posthouse_telemetry::page;
+use serde_json::Value;
 use utoipa::OpenApi;
 
+use super::audit::__path_audit;
 use super::backup::__path_backup;
+use super::described::Described;
 use super::engine::__path_names;
+use super::input::{Named, Text};
 use super::pick::__path_pick;
 use super::wire::{
     CheckResult, Configuration, Endpoint, Endpoints, Node, Nodes, Origin, ProblemDetails,
@@ -45,18 +47,33 @@ use crate::control::Cause;
         configuration,
         check,
         reload,
+        openapi,
+        audit,
         backup
     )
 )]
 struct Description;
 
-/// The description of this API.
-pub(super) async fn openapi() -> Json<utoipa::openapi::OpenApi> {
-    Json(Description::openapi())
+/// The description of this API, complete.
+pub(super) fn described() -> Described {
+    Described::new(serde_json::to_value(Description::openapi()).unwrap_or_default())
+}
+
+/// Describes this API (OpenAPI).
+#[utoipa::path(
+    get,
+    path = "/api/v1/openapi.json",
+    security(("token" = ["viewer"])),
+    responses((status = 200, body = serde_json::Value))
+)]
+pub(super) async fn openapi(Shared(state): Shared<State>) -> Json<Value> {
+    let with_tokens = !state.control.admin_keys().is_empty();
+    Json(state.description.of(with_tokens).clone())
 }
 
 /// Lists the routes in force, in the order of the file.
-#[utoipa::path(get, path = "/api/v1/routes", responses((status = 200, body = Routes)))]
+#[utoipa::path(get, path = "/api/v1/routes",
+    security(("token" = ["viewer"])), responses((status = 200, body = Routes)))]
 pub(super) async fn routes(Shared(state): Shared<State>) -> Json<Routes> {
     let view = state.control.calls().map(|calls| calls.view());
     let routes = view.iter().flat_map(|view| &view.routes).map(Route::from);
@@ -72,6 +89,7 @@ pub(super) async fn routes(Shared(state): Shared<State>) -> Json<Routes> {
 #[utoipa::path(
     get,
     path = "/api/v1/services",
+    security(("token" = ["viewer"])),
     responses(
         (status = 200, body = Services),
         (status = 503, body = ProblemDetails, content_type = "application/problem+json"),
@@ -86,6 +104,7 @@ pub(super) async fn services(Shared(state): Shared<State>) -> Result<Json<Servic
 #[utoipa::path(
     get,
     path = "/api/v1/services/{name}",
+    security(("token" = ["viewer"])),
     params(("name" = String, Path, description = "The service's name")),
     responses(
         (status = 200, body = Service),
@@ -95,7 +114,7 @@ pub(super) async fn services(Shared(state): Shared<State>) -> Result<Json<Servic
 )]
 pub(super) async fn service(
     Shared(state): Shared<State>,
-    Path(name): Path<String>,
+    Named(name): Named<String>,
 ) -> Result<Json<Service>, Refusal> {
     let mut all = all_services(&state).await?.into_iter();
     let found = all.find(|service| service.summary.name == name);
@@ -110,6 +129,7 @@ pub(super) async fn service(
 #[utoipa::path(
     get,
     path = "/api/v1/endpoints",
+    security(("token" = ["viewer"])),
     responses(
         (status = 200, body = Endpoints),
         (status = 503, body = ProblemDetails, content_type = "application/problem+json"),
@@ -124,6 +144,7 @@ pub(super) async fn endpoints(Shared(state): Shared<State>) -> Result<Json<Endpo
 #[utoipa::path(
     get,
     path = "/api/v1/nodes",
+    security(("token" = ["viewer"])),
     responses(
         (status = 200, body = Nodes),
         (status = 503, body = ProblemDetails, content_type = "application/problem+json"),
@@ -143,7 +164,8 @@ pub(super) async fn nodes(Shared(state): Shared<State>) -> Result<Json<Nodes>, R
 }
 
 /// Tells which configuration is in force, and how the last reload went.
-#[utoipa::path(get, path = "/api/v1/configuration", responses((status = 200, body = Configuration)))]
+#[utoipa::path(get, path = "/api/v1/configuration",
+    security(("token" = ["viewer"])), responses((status = 200, body = Configuration)))]
 pub(super) async fn configuration(Shared(state): Shared<State>) -> Json<Configuration> {
     let standing = state.control.standing();
     Json(Configuration {
@@ -158,6 +180,7 @@ pub(super) async fn configuration(Shared(state): Shared<State>) -> Json<Configur
 #[utoipa::path(
     post,
     path = "/api/v1/reload",
+    security(("token" = ["operator"])),
     responses(
         (status = 200, body = Reload),
         (status = 422, body = ProblemDetails, content_type = "application/problem+json",
@@ -190,6 +213,7 @@ pub(super) async fn reload(Shared(state): Shared<State>) -> Response {
 #[utoipa::path(
     post,
     path = "/api/v1/configuration/check",
+    security(("token" = ["viewer"])),
     request_body(content = String, content_type = "application/yaml"),
     responses(
         (status = 200, body = CheckResult),
@@ -197,16 +221,7 @@ pub(super) async fn reload(Shared(state): Shared<State>) -> Response {
         (status = 413, body = ProblemDetails, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn check(body: Result<Bytes, BytesRejection>) -> Result<Response, Refusal> {
-    let body = body.map_err(|rejection| {
-        let status = rejection.status();
-        let title = status.canonical_reason().unwrap_or("Bad Request");
-        Refusal(Problem::new(status.as_u16(), title).detail(rejection.body_text()).field("body"))
-    })?;
-    let text = String::from_utf8(body.into()).map_err(|_| {
-        let detail = "a configuration is UTF-8 text";
-        Refusal(Problem::new(400, "Bad Request").detail(detail).field("body"))
-    })?;
+pub(super) async fn check(Text(text): Text) -> Result<Response, Refusal> {
     let check = move || check_text(&text, "(sent)", std::path::Path::new("")).findings;
     let findings = tokio::task::spawn_blocking(check).await;
     let findings = findings.map_err(|error| Refusal(internal(&error)))?;

@@ -30,20 +30,16 @@ const WAITING: usize = 4;
 #[utoipa::path(
     get,
     path = "/api/v1/backup",
+    security(("token" = ["admin"])),
     responses(
         (status = 200, content_type = "application/octet-stream",
          description = "Whole only if its checksum is right, which `posthouse backup` looks at."),
-        (status = 404, body = super::wire::ProblemDetails, content_type = "application/problem+json"),
         (status = 409, body = super::wire::ProblemDetails, content_type = "application/problem+json",
          description = "Another backup is being taken."),
     )
 )]
 pub(super) async fn backup(Shared(state): Shared<State>) -> Result<Response, Refusal> {
-    let none = || {
-        let detail = "nothing is kept here: neither names nor anything else that lasts is on";
-        Refusal(Problem::new(404, "Not Found").detail(detail))
-    };
-    let journal = state.journal.clone().ok_or_else(none)?;
+    let journal = Arc::clone(&state.journal);
     let busy = |_| {
         let detail = "another backup is being taken: try again when it is done";
         Refusal(Problem::new(409, "Conflict").detail(detail))

@@ -39,7 +39,8 @@ struct EngineStanding {
 }
 
 /// Tells where names come from, and how that is.
-#[utoipa::path(get, path = "/api/v1/names", responses((status = 200, body = Names)))]
+#[utoipa::path(get, path = "/api/v1/names",
+    security(("token" = ["viewer"])), responses((status = 200, body = Names)))]
 pub(super) async fn names(Shared(state): Shared<State>) -> Json<Names> {
     let engine = state.engine.as_ref().map(|engine| EngineStanding::from(engine.view()));
     let source = match (&engine, &state.registry) {

@@ -1,15 +1,21 @@
 //! The admin address: the API under `/api/v1`, `/metrics`, `/healthz` and `/readyz`.
 //!
-//! In reading order: this file (listening, who may ask, errors), [`api`], [`pick`] and [`engine`] (the
-//! questions and their answers), [`backup`], [`wire`] (the shapes of the answers, by hand from the pillars' own types).
+//! In reading order: this file (listening, what is asked where, errors), [`access`] (who may ask what),
+//! [`described`] (the API's description, made complete), [`api`], [`pick`], [`engine`], [`audit`] and
+//! [`backup`] (the questions and their answers), [`input`] (what comes with a question), [`wire`] (the
+//! shapes of the answers, by hand from the pillars' own types).
 
+mod access;
 mod api;
+mod audit;
 mod backup;
+mod described;
 mod engine;
+mod input;
 mod pick;
 mod wire;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,9 +23,8 @@ use anyhow::Context as _;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::uri::Authority;
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::{self, Next};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use posthouse_base::problem::{self, Problem};
@@ -32,7 +37,9 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::Audit;
 use crate::control::Control;
+use described::Described;
 
 pub(crate) use backup::APPROXIMATE_BYTES;
 
@@ -47,7 +54,9 @@ pub(crate) struct State {
     engine: Option<registry::Engine>,
     metrics: Arc<Metrics>,
     turns: Arc<pick::Turns>,
-    journal: Option<Arc<Sqlite>>,
+    journal: Arc<Sqlite>,
+    audit: Audit,
+    description: Arc<Described>,
     /// One backup at a time.
     backups: Arc<Semaphore>,
 }
@@ -57,12 +66,14 @@ impl State {
         control: Arc<Control>,
         registry: Option<registry::Handle>,
         engine: Option<registry::Engine>,
-        journal: Option<Arc<Sqlite>>,
+        journal: Arc<Sqlite>,
+        audit: Audit,
         metrics: Metrics,
     ) -> Self {
         let backups = Arc::new(Semaphore::new(1));
         let (metrics, turns) = (Arc::new(metrics), Arc::default());
-        Self { control, registry, engine, metrics, turns, journal, backups }
+        let description = Arc::new(api::described());
+        Self { control, registry, engine, metrics, turns, journal, audit, description, backups }
     }
 }
 
@@ -88,8 +99,9 @@ impl Server {
             listener.with_context(|| format!("the admin API cannot listen on {address}"))?;
         let address = listener.local_addr().context("the admin API has no address")?;
         let closing = CancellationToken::new();
+        let service = router(state).into_make_service_with_connect_info::<SocketAddr>();
         let closed = closing.clone().cancelled_owned();
-        let serve = axum::serve(listener, router(state)).with_graceful_shutdown(closed);
+        let serve = axum::serve(listener, service).with_graceful_shutdown(closed);
         let serving = tasks.spawn("admin API", async move {
             if let Err(error) = serve.await {
                 tracing::error!("the admin API has ended: {error}");
@@ -125,66 +137,18 @@ fn router(state: State) -> Router {
         .route("/api/v1/configuration/check", post(api::check))
         .route("/api/v1/reload", post(api::reload))
         .route("/api/v1/openapi.json", get(api::openapi))
+        .route("/api/v1/audit", get(audit::audit))
         .route("/api/v1/backup", get(backup::backup))
         .route("/metrics", get(api::metrics))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
-        .layer(middleware::from_fn_with_state(state.clone(), guard));
+        .layer(middleware::from_fn_with_state(state.clone(), access::guard));
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(api::ready))
         .merge(guarded)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(state)
-}
-
-/// Lets through who brings the token, if there is one.
-async fn guard(
-    axum::extract::State(state): axum::extract::State<State>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let Some(token) = state.control.token() else {
-        return match names_this_machine(&request) {
-            true => next.run(request).await,
-            false => Refusal(foreign_name()).into_response(),
-        };
-    };
-    let given = request.headers().get(header::AUTHORIZATION);
-    let given = given.and_then(|value| value.to_str().ok()).and_then(bearer);
-    if given.is_some_and(|given| token.is(given)) {
-        return next.run(request).await;
-    }
-    let problem = Problem::new(401, "Unauthorized")
-        .detail("bring the admin token as `Authorization: Bearer TOKEN`")
-        .field("Authorization");
-    let mut response = Refusal(problem).into_response();
-    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    response
-}
-
-/// Without a token only this machine can connect; but a web page in one of its browsers can have a
-/// name of its own resolve to loopback, and ask in that name (DNS rebinding). So the name asked for
-/// must be an address or `localhost`.
-fn names_this_machine(request: &Request) -> bool {
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    let Some(authority) = host.and_then(|host| host.parse::<Authority>().ok()) else {
-        return false;
-    };
-    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
-}
-
-fn foreign_name() -> Problem {
-    Problem::new(403, "Forbidden")
-        .detail("without an admin token, ask for an IP address or `localhost`")
-        .field("Host")
-}
-
-/// The token of `Bearer TOKEN` (RFC 6750 §2.1; the scheme's case does not matter, RFC 9110 §11.1).
-fn bearer(value: &str) -> Option<&str> {
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 async fn no_such_path(request: Request) -> Refusal {

@@ -8,13 +8,13 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State as Shared};
+use axum::extract::State as Shared;
 use posthouse_base::problem::Problem;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::api::one_service;
+use super::input::{Asked, Named};
 use super::wire::{Endpoint, ProblemDetails};
 use super::{Refusal, State};
 
@@ -44,7 +44,7 @@ const POLICIES: [(&str, Policy); 4] = [
 
 /// What is asked for.
 #[derive(Debug, Deserialize)]
-pub(super) struct Asked {
+pub(super) struct How {
     policy: Option<String>,
     tag: Option<String>,
 }
@@ -82,6 +82,7 @@ impl Turns {
 #[utoipa::path(
     get,
     path = "/api/v1/services/{name}/pick",
+    security(("token" = ["viewer"])),
     params(
         ("name" = String, Path, description = "The service's name"),
         ("policy" = Option<Policy>, Query, description = "How it is chosen; `random` if not said"),
@@ -99,12 +100,9 @@ impl Turns {
 )]
 pub(super) async fn pick(
     Shared(state): Shared<State>,
-    Path(name): Path<String>,
-    asked: Result<Query<Asked>, QueryRejection>,
+    Named(name): Named<String>,
+    Asked(How { policy, tag }): Asked<How>,
 ) -> Result<Json<Pick>, Refusal> {
-    let Query(Asked { policy, tag }) = asked.map_err(|rejection| {
-        Refusal(Problem::new(400, "Bad Request").detail(rejection.body_text()).field("query"))
-    })?;
     let policy = read(policy.as_deref())?;
     let service = one_service(&state, &name).await?;
     let fits = |endpoint: &Endpoint| {

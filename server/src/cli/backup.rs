@@ -14,7 +14,7 @@ use posthouse_journal::sqlite::backup::{self, Summary};
 use posthouse_journal::sqlite::{FILE, Options, Sqlite, copy};
 use serde_json::{Value, json};
 
-use super::look::{Answer, begin};
+use super::api::{Answer, Sent, begin};
 use super::progress::Progress;
 use super::{Backup, Failure, Look, Output, print};
 use crate::admin::APPROXIMATE_BYTES;
@@ -96,7 +96,7 @@ fn over_the_api(look: &Look, growing: &Growing) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("no runtime to be had")?;
     runtime.block_on(async {
-        let answer = begin(look, Method::GET, "backup").await?;
+        let answer = begin(look, Method::GET, "backup", Sent::Nothing).await?;
         let received = receive(answer, growing).await;
         Ok(received.with_context(|| format!("the backup from {}", look.admin))?)
     })

@@ -1,6 +1,7 @@
 //! The command line: what can be asked, and how the answer ends (0 done, 1 failed, 2 something for
 //! the user to mend: arguments, configuration, an address in use).
 
+mod api;
 pub(crate) mod backup;
 pub(crate) mod check;
 pub(crate) mod kv;
@@ -69,6 +70,8 @@ pub(crate) enum Command {
     Routes(Look),
     /// Make a running Posthouse read its configuration again, and say how that went.
     Reload(Look),
+    /// Show who changed what over the admin API or by the file, and when; the latest first.
+    Audit(Audit),
     /// Back up the journal into a file, while Posthouse runs or not.
     ///
     /// The running Posthouse is asked over its admin API and goes on meanwhile. The file is in its
@@ -217,6 +220,18 @@ pub(crate) struct Look {
     /// How the answer is shown.
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Audit {
+    /// How many entries to show.
+    #[arg(long, value_name = "NUMBER", default_value_t = 20)]
+    limit: usize,
+    /// Only those before the entry of this number.
+    #[arg(long, value_name = "NUMBER")]
+    before: Option<u64>,
+    #[command(flatten)]
+    look: Look,
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@
 //! (what is meant wrongly), [`finding`] (how it is shown). The way through all of it is
 //! [`check_text`].
 
+pub(crate) mod admin;
 mod fill;
 mod finding;
 pub(crate) mod grant;
@@ -25,10 +26,10 @@ use posthouse_base::config::{Path, Report};
 use posthouse_journal::config as journal;
 use posthouse_registry as registry;
 
+pub(crate) use admin::Admin;
 pub(crate) use finding::{Findings, Located};
 pub(crate) use schema::schema;
 
-use crate::token::Token;
 use grant::Grant;
 use node::{Node, Position};
 use raw::Raw;
@@ -36,9 +37,6 @@ use raw::Raw;
 /// What runs when no file is named.
 pub(crate) const DEFAULTS: &str =
     "listeners: [ { address: 127.0.0.1:8080, names: true } ]\nadmin: {}\nregistry: {}\n";
-
-/// The shortest admin token; shorter ones can be guessed.
-const MIN_TOKEN: usize = 16;
 
 /// The checked configuration. What is absent is off.
 #[derive(Clone, Debug)]
@@ -51,13 +49,6 @@ pub(crate) struct Config {
     pub(crate) journal: journal::Config,
     pub(crate) gateway: Option<posthouse_gateway::config::Config>,
     pub(crate) grants: Vec<Grant>,
-}
-
-/// Where the house is looked at and told what to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Admin {
-    pub(crate) address: SocketAddr,
-    pub(crate) token: Option<Token>,
 }
 
 /// A configuration and what was found about it.
@@ -207,7 +198,7 @@ fn check_meaning(
 ) -> Option<Config> {
     let root = Path::root();
     let is_named = |key: &str| named.iter().any(|name| name == key);
-    let admin = raw.admin.as_ref().map(|admin| check_admin(admin, &root.key("admin"), report));
+    let admin = raw.admin.as_ref().map(|admin| admin::check(admin, &root.key("admin"), report));
     let registry = raw.registry.as_ref().map(|registry| {
         warn_open_registry(registry, &root.key("registry"), report);
         registry::Config::check(registry, &root.key("registry"), report)
@@ -239,29 +230,6 @@ fn check_meaning(
         gateway,
         grants,
     })
-}
-
-fn check_admin(raw: &raw::Admin, path: &Path, report: &mut Report) -> Option<Admin> {
-    let address = raw.address.parse::<SocketAddr>();
-    if address.is_err() {
-        let message = format!("`{}` is not an IP address with a port", raw.address);
-        let help = "write it like `127.0.0.1:8400` or `[::1]:8400`";
-        report.error(&path.key("address"), message).help(help);
-    }
-    if raw.token.as_ref().is_some_and(|token| token.len() < MIN_TOKEN) {
-        let message = format!("the token has fewer than {MIN_TOKEN} characters");
-        let help = "make one: `openssl rand -hex 32`";
-        report.error(&path.key("token"), message).help(help);
-    }
-    let address = address.ok()?;
-    if !address.ip().is_loopback() && raw.token.is_none() {
-        let message =
-            format!("{address} can be reached from other machines, and there is no token");
-        report.error(&path.key("token"), message).help(format!(
-            "write `admin: {{ address: \"{address}\", token: \"${{env:POSTHOUSE_ADMIN_TOKEN}}\" }}`"
-        ));
-    }
-    Some(Admin { address, token: raw.token.as_deref().map(Token::new) })
 }
 
 /// Consul's own clients need bring no token, so this is allowed; but it should be known.

@@ -36,11 +36,43 @@ pub(crate) struct Raw {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Admin {
     /// The address of the admin API, `/metrics`, `/healthz` and `/readyz`; port 0 takes a free one.
-    /// Beyond loopback a `token` is needed. Takes effect at the next start.
+    /// Beyond loopback a `token` or `tokens` are needed. Takes effect at the next start.
     pub(crate) address: String,
     /// What every request must bring as `Authorization: Bearer TOKEN`, `/healthz` and `/readyz`
-    /// excepted; at least 16 characters. Better not written here but filled in: `${env:NAME}`.
+    /// excepted; at least 16 characters. Better not written here but filled in: `${env:NAME}`. It may
+    /// do everything, as one of `tokens` with the role `admin`.
     pub(crate) token: Option<String>,
+    /// Tokens for several people and programs, each with a role. Where there are neither these nor
+    /// `token`, whoever reaches the address from this machine may do everything.
+    pub(crate) tokens: Vec<AdminToken>,
+}
+
+/// Who may ask the admin API, and for what.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AdminToken {
+    /// Who has it: the name by which the audit log calls them.
+    pub(crate) name: String,
+    /// What they may do.
+    pub(crate) role: Role,
+    /// The token; at least 16 characters. Better filled in: `${env:NAME}`.
+    pub(crate) token: Option<String>,
+    /// Instead of the token its SHA-256 digest, in 64 hexadecimal digits, which is no secret as long
+    /// as the token is a long random one: `printf %s TOKEN | sha256sum`.
+    pub(crate) sha256: Option<String>,
+}
+
+/// What somebody may do over the admin API. Each may do what those before it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Role {
+    /// Look at everything that is no secret.
+    Viewer,
+    /// Change what is in force from day to day: reload, publish and retire versions of APIs, issue
+    /// and revoke keys.
+    Operator,
+    /// Everything: delete, apply whole exports, roll back, take backups, read the audit log.
+    Admin,
 }
 
 /// What a service may bring routes for. Where the file itself has a route for the same calls, the file
@@ -63,6 +95,6 @@ fn default_data() -> String {
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { address: "127.0.0.1:8400".into(), token: None }
+        Self { address: "127.0.0.1:8400".into(), token: None, tokens: Vec::new() }
     }
 }

@@ -95,9 +95,40 @@ fn beyond_loopback_a_token_is_needed() {
 
     let guarded = "admin: { address: 0.0.0.0:8400, token: a-long-enough-secret }\n";
     let config = check_text(guarded, "f", FilePath::new("")).config.expect("a configuration");
-    let token = config.admin.and_then(|admin| admin.token).expect("a token");
-    assert!(token.is("a-long-enough-secret"));
+    let keys = config.admin.expect("an admin section").keys;
+    assert!(keys[0].token.is("a-long-enough-secret") && keys[0].role == admin::Role::Admin);
     assert!(said("admin: { token: short }\n").contains("fewer than 16 characters"));
+}
+
+#[test]
+fn tokens_have_names_roles_and_one_secret_each() {
+    let digest = "a".repeat(64);
+    let text = format!(
+        "admin:\n  address: 0.0.0.0:8400\n  tokens:\n    - {{ name: ci, role: operator, sha256: \
+         {digest} }}\n    - {{ name: ann, role: viewer, token: a-long-enough-secret }}\n"
+    );
+    let config = check_text(&text, "f", FilePath::new("")).config.expect("a configuration");
+    let keys = config.admin.expect("an admin section").keys;
+    let known: Vec<_> = keys.iter().map(|key| (&*key.name, key.role)).collect();
+    assert_eq!(known, [("ci", admin::Role::Operator), ("ann", admin::Role::Viewer)]);
+    assert!(keys[1].token.is("a-long-enough-secret"));
+
+    for (wrong, said_of_it) in [
+        (
+            "{ name: a, role: boss, token: a-long-enough-secret }",
+            "tokens[0].role: `boss` is none of",
+        ),
+        ("{ name: a, role: viewer }", "tokens[0]: there is no token"),
+        ("{ name: a, role: viewer, sha256: 12ab }", "tokens[0].sha256: a SHA-256 digest has 64"),
+        ("{ name: a, role: viewer, token: short }", "tokens[0].token: the token has fewer than 16"),
+        ("{ name: '', role: viewer, token: a-long-enough-secret }", "tokens[0].name: a name has 1"),
+    ] {
+        let said = said(&format!("admin: {{ tokens: [ {wrong} ] }}\n"));
+        assert!(said.contains(said_of_it) && said.matches("error").count() == 1, "{said}");
+    }
+    let twice = "{ name: a, role: viewer, token: a-long-enough-secret }";
+    let said = said(&format!("admin: {{ tokens: [ {twice}, {twice} ] }}\n"));
+    assert!(said.contains("tokens[1].name: there is another token named `a`"), "{said}");
 }
 
 #[test]
