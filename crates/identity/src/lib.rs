@@ -6,7 +6,8 @@
 //! In reading order: [`Credentials`] and [`Outcome`] (what is asked and answered), [`Identity`],
 //! `provider` (the kinds, behind one face), `service` (all providers, replaced together at a
 //! reload), `jwt` (signed tokens and their keys), `certificate`, `keys`, `signature`, `directory`
-//! (consumers, as providers see them), [`Config`], `metrics`.
+//! (consumers, as providers see them), [`consumers`] (who they are: declared and kept), `state` (the
+//! rules about them, pure), `stored` (how they are written down), [`Config`], `metrics`.
 //!
 //! What must hold: whatever is wrong with a credential, the answer is the same; what cannot be
 //! decided is refused; no secret is in a log, a metric or the output of `Debug`; nothing here blocks
@@ -14,6 +15,7 @@
 
 mod certificate;
 mod config;
+pub mod consumers;
 mod credential;
 mod directory;
 mod error;
@@ -23,8 +25,13 @@ mod metrics;
 mod provider;
 mod service;
 mod signature;
+pub mod state;
+mod stored;
 
 pub use config::{Config, Raw, RawProvider};
 pub use credential::{Answer, Credentials, Fields, Identity, Outcome, Refusal};
+pub use certificate::{Raw as RawCertificate, RawBy, RawStrangers};
 pub use error::Error;
+pub use keys::Raw as RawApiKey;
+pub use signature::{Algorithm, Raw as RawSignature, RawNonce, Structure};
 pub use service::{Handle, Identities};

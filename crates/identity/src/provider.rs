@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 
+use crate::consumers::Consumers;
 use crate::credential::{Credentials, Outcome};
 use crate::directory::Directory;
 use crate::metrics::Metrics;
+use crate::signature::Seen;
 use crate::{certificate, jwt, keys, signature};
 
 /// What a provider found in a call.
@@ -24,6 +26,8 @@ pub(crate) enum Finding {
 #[derive(Clone)]
 pub(crate) struct Parts {
     pub(crate) directory: Arc<dyn Directory>,
+    pub(crate) consumers: Consumers,
+    pub(crate) seen: Arc<Seen>,
     pub(crate) metrics: Arc<Metrics>,
     /// Where what takes time runs: never on a thread that carries calls.
     pub(crate) runtime: tokio::runtime::Handle,

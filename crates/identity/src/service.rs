@@ -7,15 +7,15 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use posthouse_base::task::Tasks;
-use posthouse_journal::Journal;
+use posthouse_base::time::Timestamp;
 use prometheus_client::registry::Registry;
 
 use crate::config::Config;
+use crate::consumers::Consumers;
 use crate::credential::{Credentials, Outcome, Refusal};
-use crate::directory::NoConsumers;
 use crate::error::Error;
-use crate::metrics::Metrics;
 use crate::provider::{self, Finding, Parts, Provider};
+use crate::signature::{CAPACITY, Seen};
 
 /// Running identity.
 #[derive(Debug)]
@@ -24,20 +24,16 @@ pub struct Identities {
 }
 
 impl Identities {
-    /// Starts the providers of `config`. Must be called on the runtime that is to fetch keys and ask
-    /// others; what runs there ends when `tasks` stops.
+    /// Starts the providers of `config`, which know these consumers. Must be called on the runtime
+    /// that is to fetch keys and ask others; what runs there ends when `tasks` stops.
     ///
     /// # Errors
     /// When what the configuration names cannot be used.
-    #[expect(clippy::unused_async, reason = "what the journal has is brought back here")]
-    pub async fn start(
-        config: &Config,
-        journal: Option<Arc<dyn Journal>>,
-        tasks: &Tasks,
-    ) -> Result<Self, Error> {
-        drop(journal);
+    pub fn start(config: &Config, consumers: &Consumers, tasks: &Tasks) -> Result<Self, Error> {
         let parts = Parts {
-            directory: Arc::new(NoConsumers),
+            directory: Arc::new(consumers.clone()),
+            consumers: consumers.clone(),
+            seen: Arc::new(Seen::new(CAPACITY, Timestamp::now())),
             metrics: Arc::default(),
             runtime: tokio::runtime::Handle::current(),
             tasks: tasks.clone(),
@@ -100,6 +96,21 @@ impl Handle {
         }
         self.0.providers.store(Arc::new(all));
         Ok(())
+    }
+
+    /// `path_and_query` without the API keys that these providers look for in a query, however they
+    /// are encoded; `None` when there are none. What a service is sent must have gone through this.
+    #[must_use]
+    pub fn without_keys(&self, path_and_query: &[u8], providers: &[Arc<str>]) -> Option<Vec<u8>> {
+        let all = self.0.providers.load();
+        let mut left = None;
+        for running in providers.iter().filter_map(|name| all.get(name)) {
+            if let provider::Config::ApiKey(config) = &running.config {
+                let target = left.as_deref().unwrap_or(path_and_query);
+                left = config.hide(target).or(left);
+            }
+        }
+        left
     }
 
     /// Asks these providers in order who calls: the first that finds a credential of its kind

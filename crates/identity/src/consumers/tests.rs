@@ -1,0 +1,1 @@
+//! Consumers as operators and calls see them.

@@ -1,0 +1,1 @@
+//! Signed requests: the vectors of RFC 9421, and attacks.

@@ -1,0 +1,1 @@
+//! The rules about consumers and keys: what may happen, and what never does.
