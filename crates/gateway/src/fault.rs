@@ -5,6 +5,7 @@ use http::StatusCode;
 
 use crate::cluster::Failure;
 use crate::http1::Refusal;
+use crate::limit::Limited;
 use crate::upstream::{ConnectErrorKind, ErrorKind, ExchangeError, Retry, SourceError};
 
 /// Why a call is answered by the gateway itself, or its response was cut.
@@ -30,6 +31,10 @@ pub(crate) enum Fault {
     Answer(&'static str),
     /// The body is larger than the route allows.
     BodyTooLarge,
+    /// A limit of the route or of the consumer's plan.
+    Limited(Limited),
+    /// The service is overloaded, and other calls go first.
+    Shed,
     /// The client sent a broken body, or no byte of it for too long.
     ClientBody(Refusal),
     /// The client went away.
@@ -49,7 +54,8 @@ impl Fault {
             }
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
-            Self::NoEndpoint | Self::Circuit(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoEndpoint | Self::Circuit(_) | Self::Shed => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Connect | Self::Closed | Self::Answer(_) => StatusCode::BAD_GATEWAY,
             Self::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -65,10 +71,10 @@ impl Fault {
         match self {
             Self::Refused(_) | Self::ClientBody(_) => 13,
             Self::NoRoute | Self::Method | Self::Upgrade => 12,
-            Self::NoEndpoint | Self::Circuit(_) | Self::Connect | Self::Closed => 14,
+            Self::NoEndpoint | Self::Circuit(_) | Self::Connect | Self::Closed | Self::Shed => 14,
             Self::Answer(_) => 13,
             Self::Timeout(_) => 4,
-            Self::BodyTooLarge => 8,
+            Self::BodyTooLarge | Self::Limited(_) => 8,
             Self::ClientGone | Self::ClientSlow => 1,
         }
     }
@@ -84,6 +90,8 @@ impl Fault {
             Self::Circuit(label) | Self::Timeout(label) | Self::Answer(label) => label,
             Self::Closed => "upstream-closed",
             Self::BodyTooLarge => "body-too-large",
+            Self::Limited(what) => what.label(),
+            Self::Shed => "shed",
             Self::ClientGone => "client-gone",
             Self::ClientSlow => "client-slow",
             Self::Upgrade => "upgrade",
@@ -103,6 +111,8 @@ impl Fault {
             Self::Closed => "the service closed the connection before its answer was whole",
             Self::Answer(_) => "the service's answer is malformed or ambiguous",
             Self::BodyTooLarge => "the request's body is larger than this route allows",
+            Self::Limited(what) => what.detail(),
+            Self::Shed => "the service is overloaded; try again later",
             Self::ClientBody(_) => "the request's body is malformed or stopped coming",
             Self::ClientGone => "the client went away",
             Self::ClientSlow => "the request's head did not arrive in time",

@@ -4,7 +4,8 @@
 //! order: [`config`] (what the file says), [`service`] (the handle: start, reload, drain),
 //! `listener`, `connections` and `worker` (sockets, how many, threads), `downstream` (clients'
 //! connections), `proxy` (the life of a call, phase by phase), [`route`] (which service),
-//! [`guard`] (who may pass), [`cluster`] and [`balance`] (which instance), [`upstream`] (connections to instances);
+//! [`guard`] (who may pass), [`limit`] (how fast, and how much),
+//! [`cluster`] and [`balance`] (which instance), [`upstream`] (connections to instances);
 //! `directory`, `resolve` and `health` keep the instances up to date. [`http`] and [`http1`] are what
 //! both sides stand on.
 //!
@@ -24,6 +25,7 @@ pub mod guard;
 mod health;
 pub mod http;
 pub mod http1;
+pub mod limit;
 mod listener;
 mod metrics;
 mod proxy;

@@ -15,6 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::access::Record;
 use crate::cluster::Service;
 use crate::downstream::tunnel::Carried;
+use crate::limit;
 use crate::route::Route;
 
 /// Upper bounds of the latency buckets in seconds.
@@ -137,8 +138,9 @@ impl Metrics {
     }
 
     /// Puts everything under its name into a registry.
-    pub(crate) fn register(&self, registry: &mut Registry) {
+    pub(crate) fn register(&self, registry: &mut Registry, limits: &limit::Metrics) {
         let gateway = registry.sub_registry_with_prefix("posthouse_gateway");
+        limits.register(gateway);
         let mut counters = |name: &str, help: &str, counter: &Counter| {
             gateway.register(name, help, counter.clone());
         };

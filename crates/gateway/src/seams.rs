@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::access::Recorder;
 use crate::guard::{Identifier, Inspector, NoIdentifier, NoInspector};
+use crate::limit::{NoQuotaStore, QuotaStore};
 
 /// What others do for the gateway.
 #[derive(Clone)]
@@ -14,13 +15,15 @@ pub struct Seams {
     pub identifier: Arc<dyn Identifier>,
     /// Compares calls with the description of their API.
     pub inspector: Arc<dyn Inspector>,
+    /// Keeps what was used of quotas.
+    pub quotas: Arc<dyn QuotaStore>,
 }
 
 impl Seams {
-    /// Only a recorder: nobody is known, and nothing compared.
+    /// Only a recorder: nobody is known, nothing compared, and no quota outlives the gateway.
     #[must_use]
     pub fn new(recorder: Arc<dyn Recorder>) -> Self {
         let (identifier, inspector) = (Arc::new(NoIdentifier), Arc::new(NoInspector));
-        Self { recorder, identifier, inspector }
+        Self { recorder, identifier, inspector, quotas: Arc::new(NoQuotaStore) }
     }
 }

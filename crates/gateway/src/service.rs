@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::config::model::{self, Listener, ServiceName};
 use crate::directory::Directory;
 use crate::error::Error;
+use crate::limit::Book;
 use crate::listener::Door;
 use crate::resolve;
 use crate::seams::Seams;
@@ -75,8 +76,9 @@ impl Gateway {
             (0..config.engine.threads).map(|_| mpsc::channel(JOBS)).unzip();
         let drain = config.engine.drain;
         let (listeners, services) = (take(&mut config.listeners), take(&mut config.services));
-        let snapshot = Snapshot::new(config, &directory);
-        let shared = Arc::new(Shared::new(snapshot, directory, seams, senders));
+        let book = Book::new(config.engine.limit_keys, Arc::clone(&seams.quotas));
+        let snapshot = Snapshot::new(config, &directory, &book);
+        let shared = Arc::new(Shared::new(snapshot, directory, book, seams, senders));
         let tls = Arc::new(UpstreamTls::default());
         let mut threads = Vec::new();
         for (number, jobs) in receivers.into_iter().enumerate() {
@@ -103,6 +105,8 @@ impl Gateway {
         gateway.watch_certificates();
         let shared = Arc::clone(&gateway.shared);
         gateway.tasks.spawn("check instances", async move { shared.checks.run().await });
+        let shared = Arc::clone(&gateway.shared);
+        gateway.tasks.spawn("keep quotas", async move { shared.book.keep().await });
         Ok(gateway)
     }
 
@@ -134,7 +138,7 @@ impl Gateway {
         self.shared.directory.configure(&before, &config.services);
         let drain = config.engine.drain;
         let (listeners, services) = (take(&mut config.listeners), take(&mut config.services));
-        let snapshot = Arc::new(Snapshot::new(config, &self.shared.directory));
+        let snapshot = Arc::new(Snapshot::new(config, &self.shared.directory, &self.shared.book));
         let retired = self.shared.snapshot.swap(snapshot);
         for door in gone {
             door.closing.cancel();
@@ -203,7 +207,7 @@ impl Gateway {
 
     /// Puts the gateway's metrics into a registry.
     pub fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
-        self.shared.metrics.register(registry);
+        self.shared.metrics.register(registry, &self.shared.book.metrics);
     }
 
     /// Ends the gateway: listeners stop accepting, connections are told, calls under way may end
@@ -236,6 +240,9 @@ impl Gateway {
             tracing::error!("the threads of the gateway could not be waited for: {error}");
         }
         self.tasks.stop();
+        if let Err(error) = self.shared.book.flush().await {
+            tracing::error!("what was used of quotas last could not be kept: {error}");
+        }
         cut
     }
 

@@ -15,6 +15,7 @@ use crate::config::model::{Engine, Named};
 use crate::connections::Connections;
 use crate::directory::Directory;
 use crate::health::Checks;
+use crate::limit::{Book, Limits};
 use crate::metrics::Metrics;
 use crate::route::RouteTable;
 use crate::seams::Seams;
@@ -26,16 +27,19 @@ pub(crate) struct Snapshot {
     pub(crate) routes: RouteTable<Arc<Service>>,
     /// How services are called without a route.
     pub(crate) named: Named,
+    /// How fast, and how much.
+    pub(crate) limits: Limits,
     /// Limits, times and headers. What lasts longer than a call holds these alone, not the routes.
     pub(crate) engine: Arc<Engine>,
 }
 
 impl Snapshot {
     /// What calls need of a configuration, whose services `directory` knows.
-    pub(crate) fn new(config: Config, directory: &Directory) -> Self {
+    pub(crate) fn new(config: Config, directory: &Directory, book: &Book) -> Self {
+        let limits = book.limits(&config);
         let Config { routes, named, engine, .. } = config;
         let routes = RouteTable::new(routes, &mut |name| directory.get_or_create(name));
-        Self { routes, named, engine: Arc::new(engine) }
+        Self { routes, named, limits, engine: Arc::new(engine) }
     }
 }
 
@@ -47,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) directory: Directory,
     /// Which instances are checked.
     pub(crate) checks: Checks,
+    /// What limits have counted.
+    pub(crate) book: Book,
     /// Counters.
     pub(crate) metrics: Metrics,
     /// What others do for the gateway.
@@ -81,6 +87,7 @@ impl Shared {
     pub(crate) fn new(
         snapshot: Snapshot,
         directory: Directory,
+        book: Book,
         seams: Seams,
         jobs: Vec<mpsc::Sender<Job>>,
     ) -> Self {
@@ -88,6 +95,7 @@ impl Shared {
         Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             directory,
+            book,
             checks: Checks::default(),
             metrics: Metrics::default(),
             seams,

@@ -10,8 +10,10 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 use regex::bytes::Regex;
 
-pub use super::raw::{AccessLogFormat, AccessLogMode, Balance, Forwarded, Protocol};
+pub use super::raw::{AccessLogFormat, AccessLogMode, Balance, Forwarded, Priority, Protocol};
 use crate::http1;
+pub use crate::limit::Every;
+pub use crate::limit::shed::Settings as Shedding;
 
 /// The name of a service, as routes and the registry use it.
 pub type ServiceName = Arc<str>;
@@ -27,6 +29,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// How services are called that are reached by their name, without a route.
     pub named: Named,
+    /// The limits of each plan.
+    pub plans: BTreeMap<Arc<str>, Vec<Limit>>,
     /// Settings of the gateway as a whole.
     pub engine: Engine,
 }
@@ -238,6 +242,74 @@ pub struct Route {
     pub retries: Retries,
     /// Largest request body in bytes.
     pub max_body: Option<u64>,
+    /// How fast, and how much.
+    pub limits: Vec<Limit>,
+    /// What goes first when the service is overloaded.
+    pub priority: Priority,
+}
+
+/// How fast, or how much.
+#[derive(Clone, Debug)]
+pub struct Limit {
+    /// Its name in headers and metrics: visible ASCII without quotes.
+    pub name: Arc<str>,
+    /// What counts together and goes on counting over reloads.
+    pub id: Arc<str>,
+    /// What is counted apart.
+    pub by: LimitBy,
+    /// How many.
+    pub amount: Amount,
+}
+
+/// What a limit counts apart.
+#[derive(Clone, Debug)]
+pub enum LimitBy {
+    /// Each consumer.
+    Consumer,
+    /// Each identity.
+    Subject,
+    /// Each credential.
+    Key,
+    /// Each client's address.
+    Address,
+    /// Each route.
+    Route,
+    /// Nothing: everything together.
+    All,
+    /// Each value of an expression.
+    Value(Arc<posthouse_expression::Program>),
+}
+
+/// How many, of what. None of the numbers is 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Amount {
+    /// Calls in a time.
+    Calls {
+        /// So many.
+        amount: u64,
+        /// In each.
+        period: Duration,
+        /// At once.
+        burst: u64,
+    },
+    /// Bytes in a time.
+    Bytes {
+        /// So many.
+        amount: u64,
+        /// In each.
+        period: Duration,
+        /// At once.
+        burst: u64,
+    },
+    /// Calls under way.
+    Concurrency(u32),
+    /// Calls in a period of the calendar.
+    Quota {
+        /// So many.
+        amount: u64,
+        /// In each.
+        every: Every,
+    },
 }
 
 /// Which calls a route means.
@@ -428,6 +500,10 @@ pub struct Engine {
     pub drain: Duration,
     /// Access log.
     pub access_log: AccessLog,
+    /// Keys that limits count apart.
+    pub limit_keys: usize,
+    /// Shedding; `None` is off.
+    pub shedding: Option<Shedding>,
 }
 
 /// Access log.

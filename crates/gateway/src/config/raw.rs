@@ -1,11 +1,15 @@
 //! The gateway's sections of the configuration file as they are written. The doc comments here are
 //! the reference that users read: `posthouse schema` and `docs/reference` are made from them.
 
+mod limits;
+
 use std::collections::BTreeMap;
 
 use posthouse_base::config::{Size, Span};
 use schemars::JsonSchema;
 use serde::Deserialize;
+
+pub use limits::{Limit, Plan, Priority, Shedding};
 
 /// The sections that the gateway reads.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -21,6 +25,9 @@ pub struct Raw {
     /// Which calls go where. The most specific route wins, whatever the order in the file.
     #[serde(default)]
     pub routes: Vec<Route>,
+    /// What consumers may do, by the name of their plan.
+    #[serde(default)]
+    pub plans: BTreeMap<String, Plan>,
     /// Settings of the gateway as a whole.
     #[serde(default)]
     pub gateway: Engine,
@@ -273,6 +280,12 @@ pub struct Route {
     pub retries: Retries,
     /// The largest request body; larger ones are refused with 413. No limit if left out.
     pub max_body: Option<Size>,
+    /// How fast, and how much. All of them hold, and those of the consumer's plan beside them.
+    #[serde(default)]
+    pub limits: Vec<Limit>,
+    /// What goes first when the service is overloaded and `gateway.shedding` is on.
+    #[serde(default)]
+    pub priority: Priority,
 }
 
 /// Which calls a route means: all conditions that are given must hold.
@@ -413,6 +426,9 @@ pub struct Engine {
     /// One line for each call.
     #[serde(default)]
     pub access_log: AccessLog,
+    /// Refuses the less important calls when a service is overloaded, so that the others are answered
+    /// in time. Off if left out.
+    pub shedding: Option<Shedding>,
 }
 
 /// Which headers tell the instances about the client.
@@ -444,6 +460,10 @@ pub struct EngineLimits {
     pub connections: Option<usize>,
     /// Calls at once on one HTTP/2 connection (default 256).
     pub streams: Option<u32>,
+    /// Keys that limits of routes and plans count apart, before some are counted together: those of
+    /// quotas, and those of all others, that have not been whole again since (default 1000000). Each
+    /// takes at most 55 bytes, of quotas about 200, and only once it is needed.
+    pub keys: Option<usize>,
 }
 
 /// How long clients may take.

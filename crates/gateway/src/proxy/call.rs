@@ -15,6 +15,7 @@ use crate::fault::Fault;
 use crate::guard::Identity;
 use crate::http::head::{Fields, Known};
 use crate::http1::Target;
+use crate::limit::Share;
 use crate::proxy::request::Request;
 use crate::route::Route;
 
@@ -40,6 +41,8 @@ pub(crate) struct Call {
     pub(crate) service: Option<Arc<Service>>,
     /// Who calls, once the guard knows.
     pub(crate) identity: Option<Arc<Identity>>,
+    /// What the call has of its limits, until it is over.
+    pub(crate) share: Option<Box<Share>>,
     pub(crate) endpoint: Option<SocketAddr>,
     pub(crate) tries: u32,
     pub(crate) status: Option<StatusCode>,
@@ -87,6 +90,7 @@ impl Call {
             route: None,
             service: None,
             identity: None,
+            share: None,
             endpoint: None,
             tries: 0,
             status: None,
@@ -121,6 +125,16 @@ impl Call {
         *self.ended.insert(Instant::now())
     }
 
+    /// Charges the bytes carried so far, `more` beside those in the ledger, to the limits that
+    /// count bytes, once it is worth it.
+    pub(crate) fn charge_as_it_passes(&mut self, more: u64) {
+        let Some(share) = &mut self.share else { return };
+        let carried = self.received + self.sent + more;
+        if share.is_due(carried) {
+            share.charge(carried, self.session.worker.shared.book.nanos(Instant::now()));
+        }
+    }
+
     /// Notes the gRPC status, from a header or trailer section.
     pub(crate) fn note_grpc_status(&mut self, fields: &Fields) {
         if self.is_grpc && self.grpc_status.is_none() {
@@ -136,6 +150,9 @@ impl Drop for Call {
         let ended = self.ended.unwrap_or_else(Instant::now);
         let duration = ended.duration_since(self.begun);
         let worker = &self.session.worker;
+        if let Some(share) = self.share.as_mut().filter(|share| share.is_metered()) {
+            share.charge(self.received + self.sent, worker.shared.book.nanos(ended));
+        }
         if self.status.is_none() && self.fault.is_none() {
             self.fault = Some(Fault::ClientGone);
         }

@@ -10,6 +10,7 @@ mod call;
 mod forward;
 mod headers;
 mod hedge;
+mod limit;
 mod relay;
 mod request;
 mod respond;
@@ -29,14 +30,13 @@ pub(crate) use websocket::Key as WebsocketKey;
 use self::body::Body;
 use self::call::Call;
 use self::forward::{Answered, Outgoing};
-use crate::cluster::{self, Admission, Refused, Service};
+use crate::cluster::{self, Service};
 use crate::config::model::{self, Action, HashKey};
 use crate::downstream::Session;
 use crate::fault::Fault;
 use crate::http::head::{Fields, Known};
 use crate::route::{Caught, Lookup, Outcome, Route, rewrite};
 use crate::shared::Snapshot;
-use crate::upstream::BodyKind;
 
 /// What names a service in `Host` without a route (`names: true`).
 const NAME_SUFFIX: &str = ".service.consul";
@@ -47,7 +47,7 @@ struct Plan {
     route: Option<Arc<Route<Arc<Service>>>>,
     caught: Caught,
     deadline: Option<Instant>,
-    _admission: Option<Admission>,
+    admission: Option<limit::Admitted>,
 }
 
 /// Handles a call up to the head of its response.
@@ -85,7 +85,7 @@ async fn run(
     plan: &mut Plan,
     client: &mut dyn Client,
 ) -> Result<(Box<Answered>, Body), Fault> {
-    limit(call, request, plan)?;
+    limit::limit(snapshot, call, request, plan)?;
     let retries = plan.route.as_ref().map_or(&snapshot.named.retries, |one| &one.config.retries);
     let max_body = plan.route.as_ref().and_then(|one| one.config.max_body);
     let mut body = Body::new(max_body, keep_limit(request, retries));
@@ -93,8 +93,12 @@ async fn run(
         let settings = Arc::clone(&plan.service.settings());
         let outgoing = prepare(snapshot, call, request, plan, &settings);
         forward::forward(call, &outgoing, (&plan.service, settings), retries, &mut body, client)
-            .await?
+            .await
     };
+    if let (Ok(_) | Err(Fault::Timeout(_)), Some(admitted)) = (&answered, plan.admission.take()) {
+        admitted.answered(call);
+    }
+    let answered = answered?;
     if let (Some(key), true) = (&request.websocket_key, answered.head.is_switched())
         && let Err(fault) = key.check(answered.head.status, &answered.head.fields)
     {
@@ -149,7 +153,7 @@ fn route(snapshot: &Snapshot, call: &mut Call, request: &Request) -> Result<Way,
                 route: Some(route),
                 caught: found.caught,
                 deadline,
-                _admission: None,
+                admission: None,
             };
             Ok(Way::Forward(plan))
         }
@@ -173,7 +177,7 @@ fn named(snapshot: &Snapshot, call: &mut Call, request: &Request) -> Result<Way,
     call.service = Some(Arc::clone(&service));
     let timeout = snapshot.named.timeout;
     let deadline = deadline(call, request, timeout);
-    let plan = Plan { service, route: None, caught: Caught::default(), deadline, _admission: None };
+    let plan = Plan { service, route: None, caught: Caught::default(), deadline, admission: None };
     Ok(Way::Forward(plan))
 }
 
@@ -184,25 +188,6 @@ fn service_name(host: &str) -> Option<Cow<'_, str>> {
     let suffix = host.get(cut..)?;
     let name = suffix.eq_ignore_ascii_case(NAME_SUFFIX).then_some(&host[..cut])?;
     (!name.is_empty()).then_some(Cow::Borrowed(name))
-}
-
-/// `limit`: the service takes the call, or says that it has too many.
-fn limit(call: &Call, request: &Request, plan: &mut Plan) -> Result<(), Fault> {
-    let max_body = plan.route.as_ref().and_then(|route| route.config.max_body);
-    if let (Some(max), BodyKind::Length(length)) = (max_body, request.body)
-        && length > max
-    {
-        return Err(Fault::BodyTooLarge);
-    }
-    let admission = plan.service.admit(call.since).map_err(|refused| {
-        Fault::Circuit(match refused {
-            Refused::TooManyRequests => "too-many-requests",
-            Refused::Open => "circuit-open",
-            Refused::Pending => "too-many-pending",
-        })
-    })?;
-    plan._admission = Some(admission);
-    Ok(())
 }
 
 /// Until when the response's head must be there: by the route, and for gRPC by the caller.

@@ -89,7 +89,10 @@ impl Relay {
             }
         };
         match &frame {
-            Frame::Data(data) => self.call.sent += data.len() as u64,
+            Frame::Data(data) => {
+                self.call.sent += data.len() as u64;
+                self.call.charge_as_it_passes(self.body.received);
+            }
             Frame::Trailers(trailers) => self.call.note_grpc_status(trailers),
         }
         Poll::Ready(Some(Ok(frame)))

@@ -42,6 +42,9 @@ pub(super) fn relay(
     if let Some(route) = route {
         rewrite::edit(&route.config.response_headers, &mut fields);
     }
+    if let Some(share) = &call.share {
+        share.show(&mut fields);
+    }
     let length = match answered.head.body {
         BodyKind::None => Length::Known(0),
         BodyKind::Length(length) => Length::Known(length),
@@ -72,6 +75,9 @@ pub(super) fn fault(call: &mut Call, fault: Fault, allow: Option<&[Method]>) -> 
     call.fault = Some(fault);
     let mut fields = date();
     call.tell_id(&mut fields);
+    if let Some(share) = &call.share {
+        share.show(&mut fields);
+    }
     if call.is_grpc {
         call.status = Some(StatusCode::OK);
         call.grpc_status = Some(fault.grpc_status());

@@ -7,13 +7,15 @@ use ipnet::IpNet;
 use posthouse_base::config::Path;
 
 use super::Check;
-use crate::config::model::{AccessLog, Engine};
+use crate::config::model::{AccessLog, Engine, Shedding};
 use crate::config::raw;
 use crate::http1;
 
 const MOST_THREADS: usize = 256;
 const MOST_CONNECTIONS: usize = 1 << 20;
 const MOST_STREAMS: u32 = 1 << 16;
+const MOST_LIMIT_KEYS: usize = 1 << 26;
+const MOST_WAITING: u32 = 1 << 20;
 
 impl Check<'_> {
     pub(super) fn engine(&mut self, raw: raw::Engine) -> Engine {
@@ -61,7 +63,25 @@ impl Check<'_> {
             ),
             drain,
             access_log: self.access_log(&path.key("access_log"), raw.access_log),
+            limit_keys: self.number(
+                &limits.key("keys"),
+                raw.limits.keys,
+                1_000_000,
+                &(1000..=MOST_LIMIT_KEYS),
+            ),
+            shedding: raw.shedding.map(|raw| self.shedding(&path.key("shedding"), &raw)),
         }
+    }
+
+    fn shedding(&mut self, path: &Path, raw: &raw::Shedding) -> Shedding {
+        let least = self.number(&path.key("least"), raw.least, 16, &(1..=MOST_WAITING));
+        let most = self.number(&path.key("most"), raw.most, 8192, &(1..=MOST_WAITING));
+        if most < least {
+            self.error(&path.key("most"), "no more may ever wait than may in any case");
+        }
+        let tolerance = path.key("tolerance");
+        let tolerance = self.number(&tolerance, raw.tolerance, 2.0, &(1.1..=100.0));
+        Shedding { tolerance, least, most: most.max(least) }
     }
 
     fn trusted_proxies(&mut self, path: &Path, written: &[String]) -> Vec<IpNet> {

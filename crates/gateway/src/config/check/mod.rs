@@ -5,10 +5,11 @@
 //! are loaded here, so that what passes the check can be served.
 //!
 //! In reading order: `listener`, `service`, `route`, `pattern` (hosts, paths and values as
-//! conditions), `overlap` (routes that hide each other), `engine`, `file`, `value`.
+//! conditions), `overlap` (routes that hide each other), `limits`, `engine`, `file`, `value`.
 
 mod engine;
 mod file;
+mod limits;
 mod listener;
 mod overlap;
 mod pattern;
@@ -33,14 +34,21 @@ use super::raw::{Protocol, Raw};
 /// in the report, under its path in the file; with errors in it, the result must not be used.
 #[must_use]
 pub fn check(raw: Raw, base_dir: &FilePath, report: &mut Report) -> Config {
-    let Raw { listeners, services, routes, gateway } = raw;
-    let mut check = Check { base_dir, report, services: BTreeMap::new(), from_file: Vec::new() };
+    let Raw { listeners, services, routes, plans, gateway } = raw;
+    let mut check = Check {
+        base_dir,
+        report,
+        services: BTreeMap::new(),
+        from_file: Vec::new(),
+        named_limits: BTreeMap::new(),
+    };
     check.services(services);
     let engine = check.engine(gateway);
     let listeners = check.listeners(listeners);
     let routes = check.routes(&routes);
+    let plans = check.plans(&plans);
     let named = check.named();
-    Config { listeners, services: check.services, routes, named, engine }
+    Config { listeners, services: check.services, routes, named, plans, engine }
 }
 
 /// A check under way.
@@ -51,6 +59,8 @@ struct Check<'a> {
     services: BTreeMap<ServiceName, Service>,
     /// The names of those that the file describes.
     from_file: Vec<ServiceName>,
+    /// Limits that have a name, with what they are written as, and where.
+    named_limits: BTreeMap<String, (String, Path)>,
 }
 
 impl Check<'_> {

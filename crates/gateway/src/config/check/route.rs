@@ -75,6 +75,7 @@ impl Check<'_> {
         let matching = self.matching(&path.key("match"), &raw.matching);
         let action = self.action(path, raw, &matching.path);
         let response_headers = &raw.response_headers;
+        let limits = self.limits(&path.key("limits"), &raw.limits, &format!("route {name}"), "");
         Route {
             name,
             matching,
@@ -84,6 +85,8 @@ impl Check<'_> {
             timeout_streams: raw.timeout_streams,
             retries: self.retries(&path.key("retries"), &raw.retries),
             max_body: raw.max_body.map(|size| size.0),
+            limits,
+            priority: raw.priority,
         }
     }
 
