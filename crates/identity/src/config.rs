@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::provider;
-use crate::{certificate, jwt, keys, signature};
+use crate::{certificate, external, introspection, jwt, keys, mint, signature};
 
 /// Who may call: ways to prove who one is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -17,6 +17,8 @@ use crate::{certificate, jwt, keys, signature};
 pub struct Raw {
     /// Ways to prove who one is, each under a name that routes refer to.
     pub providers: BTreeMap<String, RawProvider>,
+    /// Tokens that tell services who calls.
+    pub mint: mint::Raw,
 }
 
 /// One way to prove who one is: exactly one of these.
@@ -26,6 +28,10 @@ pub struct Raw {
 pub struct RawProvider {
     /// Signed tokens of an issuer (JSON Web Tokens).
     pub jwt: Option<jwt::Raw>,
+    /// Opaque tokens, about which the issuer is asked (RFC 7662).
+    pub introspection: Option<introspection::Raw>,
+    /// An HTTP service that is asked about each call.
+    pub external: Option<external::Raw>,
     /// API keys of consumers.
     pub api_key: Option<keys::Raw>,
     /// Signed requests (HTTP Message Signatures, RFC 9421).
@@ -38,6 +44,7 @@ pub struct RawProvider {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     pub(crate) providers: BTreeMap<Arc<str>, provider::Config>,
+    pub(crate) mint: mint::Config,
 }
 
 impl Config {
@@ -53,9 +60,10 @@ impl Config {
                 providers.insert(Arc::from(name.as_str()), checked);
             }
         }
+        let mint = mint::Config::check(&raw.mint, &path.key("mint"), report);
         let mut found = report.findings()[before..].iter();
         let mistaken = found.any(|finding| finding.severity == Severity::Error);
-        (!mistaken).then_some(Self { providers })
+        (!mistaken).then_some(Self { providers, mint })
     }
 
     /// The names of the providers.
@@ -68,6 +76,14 @@ fn check_provider(raw: &RawProvider, path: &Path, report: &mut Report) -> Option
     let mut found = Vec::new();
     if let Some(raw) = &raw.jwt {
         found.push(jwt::Config::check(raw, &path.key("jwt"), report).map(provider::Config::Jwt));
+    }
+    if let Some(raw) = &raw.introspection {
+        let checked = introspection::Config::check(raw, &path.key("introspection"), report);
+        found.push(checked.map(provider::Config::Introspection));
+    }
+    if let Some(raw) = &raw.external {
+        let checked = external::Config::check(raw, &path.key("external"), report);
+        found.push(checked.map(provider::Config::External));
     }
     if let Some(raw) = &raw.api_key {
         let checked = keys::Config::check(raw, &path.key("api_key"), report);
@@ -83,7 +99,7 @@ fn check_provider(raw: &RawProvider, path: &Path, report: &mut Report) -> Option
     }
     if found.len() != 1 {
         let message = "a provider is exactly one way to prove who one is";
-        let help = "write one of `jwt`, `api_key`, `signature`, `certificate`";
+        let help = "write one of `jwt`, `introspection`, `external`, `api_key`, `signature`, `certificate`";
         report.error(path, message).help(help);
         return None;
     }

@@ -128,6 +128,9 @@ impl Translated {
     }
 }
 
+/// Says who calls when it is given the body.
+pub type Judge = Box<dyn FnOnce(&[u8]) -> Outcome + Send>;
+
 /// Who calls.
 pub enum Outcome {
     /// This one.
@@ -139,7 +142,7 @@ pub enum Outcome {
     /// It takes time to know. May be polled on any runtime, or none.
     Later(Pin<Box<dyn Future<Output = Outcome> + Send>>),
     /// It takes the whole body to know; this is given it.
-    WithBody(Box<dyn FnOnce(&[u8]) -> Outcome + Send>),
+    WithBody(Judge),
 }
 
 impl fmt::Debug for Outcome {

@@ -22,9 +22,11 @@ pub(crate) trait Directory: Send + Sync + 'static {
 }
 
 /// No consumers.
+#[cfg(test)]
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct NoConsumers;
 
+#[cfg(test)]
 impl Directory for NoConsumers {
     fn version(&self) -> u64 {
         0

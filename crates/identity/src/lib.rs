@@ -13,25 +13,40 @@
 //! decided is refused; no secret is in a log, a metric or the output of `Debug`; nothing here blocks
 //! the thread that asks, and what it must wait for is a future that any runtime may poll.
 
+mod asking;
+mod cache;
 mod certificate;
+mod claims;
 mod config;
 pub mod consumers;
 mod credential;
 mod directory;
 mod error;
+mod external;
+mod flight;
+mod introspection;
+mod json;
 mod jwt;
 mod keys;
 mod metrics;
+mod mint;
+mod nag;
 mod provider;
+mod secret;
 mod service;
 mod signature;
 pub mod state;
 mod stored;
 
-pub use config::{Config, Raw, RawProvider};
-pub use credential::{Answer, Credentials, Fields, Identity, Outcome, Refusal};
 pub use certificate::{Raw as RawCertificate, RawBy, RawStrangers};
+pub use config::{Config, Raw, RawProvider};
+pub use credential::{Answer, Credentials, Fields, Identity, Judge, Outcome, Refusal};
 pub use error::Error;
+pub use external::Raw as RawExternal;
+pub use introspection::{ClientAuth, OnError, Raw as RawIntrospection};
+pub use jwt::{Algorithm as TokenAlgorithm, Raw as RawJwt};
 pub use keys::Raw as RawApiKey;
-pub use signature::{Algorithm, Raw as RawSignature, RawNonce, Structure};
+pub use mint::{About, Raw as RawMint, Signing};
+pub use secret::Secret;
 pub use service::{Handle, Identities};
+pub use signature::{Algorithm, Raw as RawSignature, RawNonce, Structure};

@@ -8,7 +8,7 @@ use crate::credential::{Credentials, Outcome};
 use crate::directory::Directory;
 use crate::metrics::Metrics;
 use crate::signature::Seen;
-use crate::{certificate, jwt, keys, signature};
+use crate::{certificate, external, introspection, jwt, keys, signature};
 
 /// What a provider found in a call.
 #[derive(Debug)]
@@ -38,6 +38,8 @@ pub(crate) struct Parts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Config {
     Jwt(jwt::Config),
+    Introspection(introspection::Config),
+    External(external::Config),
     ApiKey(keys::Config),
     Signature(signature::Config),
     Certificate(certificate::Config),
@@ -47,6 +49,8 @@ pub(crate) enum Config {
 #[derive(Debug)]
 pub(crate) enum Provider {
     Jwt(jwt::Provider),
+    Introspection(introspection::Provider),
+    External(external::Provider),
     ApiKey(keys::Provider),
     Signature(signature::Provider),
     Certificate(certificate::Provider),
@@ -56,6 +60,12 @@ impl Provider {
     pub(crate) fn new(name: &Arc<str>, config: &Config, parts: &Parts) -> Self {
         match config {
             Config::Jwt(config) => Self::Jwt(jwt::Provider::new(name, config, parts)),
+            Config::Introspection(config) => {
+                Self::Introspection(introspection::Provider::new(name, config, parts))
+            }
+            Config::External(config) => {
+                Self::External(external::Provider::new(name, config, parts))
+            }
             Config::ApiKey(config) => Self::ApiKey(keys::Provider::new(name, config, parts)),
             Config::Signature(config) => {
                 Self::Signature(signature::Provider::new(name, config, parts))
@@ -69,9 +79,20 @@ impl Provider {
     pub(crate) fn identify(&self, asked: &Credentials<'_>) -> Finding {
         match self {
             Self::Jwt(provider) => provider.identify(asked),
+            Self::Introspection(provider) => provider.identify(asked),
+            Self::External(provider) => provider.identify(asked),
             Self::ApiKey(provider) => provider.identify(asked),
             Self::Signature(provider) => provider.identify(asked),
             Self::Certificate(provider) => provider.identify(asked),
+        }
+    }
+
+    /// How many bytes it holds of what it has verified.
+    pub(crate) fn remembered(&self) -> usize {
+        match self {
+            Self::Jwt(provider) => provider.remembered(),
+            Self::Introspection(provider) => provider.remembered(),
+            _ => 0,
         }
     }
 }

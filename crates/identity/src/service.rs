@@ -1,11 +1,12 @@
 //! All providers, replaced together at a reload. A provider whose configuration did not change stays,
 //! with its keys and what it remembers.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use posthouse_base::task::Tasks;
 use posthouse_base::time::Timestamp;
 use prometheus_client::registry::Registry;
@@ -14,6 +15,7 @@ use crate::config::Config;
 use crate::consumers::Consumers;
 use crate::credential::{Credentials, Outcome, Refusal};
 use crate::error::Error;
+use crate::mint::{About, Minter};
 use crate::provider::{self, Finding, Parts, Provider};
 use crate::signature::{CAPACITY, Seen};
 
@@ -38,7 +40,8 @@ impl Identities {
             runtime: tokio::runtime::Handle::current(),
             tasks: tasks.clone(),
         };
-        let shared = Shared { parts, providers: ArcSwap::default() };
+        let shared =
+            Shared { parts, providers: ArcSwap::default(), minter: ArcSwapOption::empty() };
         let handle = Handle(Arc::new(shared));
         handle.configure(config)?;
         Ok(Self { handle })
@@ -52,7 +55,7 @@ impl Identities {
 
     /// Enters the metrics of identity.
     pub fn register_metrics(&self, registry: &mut Registry) {
-        self.handle.0.parts.metrics.register(registry);
+        self.handle.0.parts.metrics.register(&self.handle, registry);
     }
 }
 
@@ -63,6 +66,7 @@ pub struct Handle(Arc<Shared>);
 struct Shared {
     parts: Parts,
     providers: ArcSwap<HashMap<Arc<str>, Running, foldhash::fast::RandomState>>,
+    minter: ArcSwapOption<Minter>,
 }
 
 #[derive(Clone)]
@@ -84,6 +88,11 @@ impl Handle {
     /// # Errors
     /// When what the configuration names cannot be used; what was in force stays then.
     pub fn configure(&self, config: &Config) -> Result<(), Error> {
+        let minter = self.0.minter.load_full();
+        if minter.as_ref().is_none_or(|minter| *minter.config() != config.mint) {
+            let minter = Minter::new(&config.mint, minter.as_deref())?;
+            self.0.minter.store(Some(Arc::new(minter)));
+        }
         let before = self.0.providers.load();
         let mut all = HashMap::default();
         for (name, config) in &config.providers {
@@ -130,5 +139,36 @@ impl Handle {
             }
         }
         if shown { Outcome::Refused(Refusal::Invalid) } else { Outcome::Nobody }
+    }
+
+    /// A short-lived signed token that tells the service `audience` about `about`, which `holder`
+    /// holds unchanged for as long as it lives. `None` when nothing can be signed.
+    #[must_use]
+    pub fn mint<T: Any + Send + Sync>(
+        &self,
+        about: &About<'_>,
+        holder: &Arc<T>,
+        audience: &str,
+        now: Timestamp,
+    ) -> Option<Arc<[u8]>> {
+        self.0.minter.load().as_ref()?.mint(about, holder, audience, now)
+    }
+
+    /// The keys by which services verify such tokens, as a JWK set.
+    #[must_use]
+    pub fn published_keys(&self) -> Option<Arc<str>> {
+        Some(Arc::clone(self.0.minter.load().as_ref()?.published()))
+    }
+
+    /// How many bytes each provider holds of what it has verified. Weak, so that metrics keep no
+    /// provider alive.
+    pub(crate) fn remembered(&self) -> impl Fn() -> Vec<(Arc<str>, usize)> + Send + Sync + use<> {
+        let shared = Arc::downgrade(&self.0);
+        move || {
+            let Some(shared) = shared.upgrade() else { return Vec::new() };
+            let all = shared.providers.load();
+            let each = all.iter();
+            each.map(|(name, running)| (Arc::clone(name), running.provider.remembered())).collect()
+        }
     }
 }
