@@ -31,6 +31,14 @@ pub(crate) enum Fault {
     Answer(&'static str),
     /// The body is larger than the route allows.
     BodyTooLarge,
+    /// Nobody is known to call, or the credential does not hold: one answer for both.
+    Unauthenticated,
+    /// Whoever calls may not.
+    Forbidden,
+    /// It cannot be found out who calls, or be told to the service.
+    IdentityUnavailable,
+    /// The call is not as its API says.
+    Violation,
     /// A limit of the route or of the consumer's plan.
     Limited(Limited),
     /// The service is overloaded, and other calls go first.
@@ -59,6 +67,10 @@ impl Fault {
             Self::Connect | Self::Closed | Self::Answer(_) => StatusCode::BAD_GATEWAY,
             Self::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::IdentityUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Violation => StatusCode::BAD_REQUEST,
             Self::ClientSlow => StatusCode::REQUEST_TIMEOUT,
             Self::ClientGone => StatusCode::from_u16(499).unwrap_or(StatusCode::REQUEST_TIMEOUT),
             Self::Upgrade => StatusCode::NOT_IMPLEMENTED,
@@ -74,6 +86,10 @@ impl Fault {
             Self::NoEndpoint | Self::Circuit(_) | Self::Connect | Self::Closed | Self::Shed => 14,
             Self::Answer(_) => 13,
             Self::Timeout(_) => 4,
+            Self::Unauthenticated => 16,
+            Self::Forbidden => 7,
+            Self::IdentityUnavailable => 14,
+            Self::Violation => 3,
             Self::BodyTooLarge | Self::Limited(_) => 8,
             Self::ClientGone | Self::ClientSlow => 1,
         }
@@ -90,6 +106,10 @@ impl Fault {
             Self::Circuit(label) | Self::Timeout(label) | Self::Answer(label) => label,
             Self::Closed => "upstream-closed",
             Self::BodyTooLarge => "body-too-large",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
+            Self::IdentityUnavailable => "identity-unavailable",
+            Self::Violation => "not-as-described",
             Self::Limited(what) => what.label(),
             Self::Shed => "shed",
             Self::ClientGone => "client-gone",
@@ -111,6 +131,10 @@ impl Fault {
             Self::Closed => "the service closed the connection before its answer was whole",
             Self::Answer(_) => "the service's answer is malformed or ambiguous",
             Self::BodyTooLarge => "the request's body is larger than this route allows",
+            Self::Unauthenticated => "send a credential that is valid and accepted here",
+            Self::Forbidden => "this is not permitted; ask whoever runs the API for access",
+            Self::IdentityUnavailable => "credentials cannot be checked now; try again later",
+            Self::Violation => "the call is not as the API's description says",
             Self::Limited(what) => what.detail(),
             Self::Shed => "the service is overloaded; try again later",
             Self::ClientBody(_) => "the request's body is malformed or stopped coming",

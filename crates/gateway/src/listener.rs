@@ -38,7 +38,7 @@ impl Door {
     pub(crate) fn open(config: &Listener) -> Result<(Arc<Self>, TcpListener), Error> {
         let tls = match config.certificates.as_slice() {
             [] => None,
-            files => Some(ServerTls::new(files)?),
+            files => Some(ServerTls::new(files, config.client.as_ref())?),
         };
         let failed = |source| Error::Listen { address: config.address, source };
         let socket = bind(config.address).map_err(failed)?;

@@ -14,7 +14,9 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::access::Record;
 use crate::cluster::Service;
+use crate::config::model::Api;
 use crate::downstream::tunnel::Carried;
+use crate::guard;
 use crate::limit;
 use crate::route::Route;
 
@@ -34,6 +36,19 @@ struct CallLabels {
 struct RouteLabels {
     route: String,
     service: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ApiLabels {
+    api: String,
+    version: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ApiStatusLabels {
+    api: String,
+    version: String,
+    status: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -63,6 +78,10 @@ pub(crate) struct Metrics {
     sent: Counter,
     tls_failures: Counter,
     tcp_connections: Family<ServiceLabels, Counter>,
+    /// What guards refused.
+    pub(crate) guards: guard::metrics::Metrics,
+    apis: Family<ApiStatusLabels, Counter>,
+    api_duration: Family<ApiLabels, Histogram, fn() -> Histogram>,
     under_way: Gauge,
     reloads: Counter,
     reload_failures: Counter,
@@ -80,6 +99,9 @@ impl Default for Metrics {
             sent: Counter::default(),
             tls_failures: Counter::default(),
             tcp_connections: Family::default(),
+            guards: guard::metrics::Metrics::default(),
+            apis: Family::default(),
+            api_duration: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
             under_way: Gauge::default(),
             reloads: Counter::default(),
             reload_failures: Counter::default(),
@@ -141,6 +163,7 @@ impl Metrics {
     pub(crate) fn register(&self, registry: &mut Registry, limits: &limit::Metrics) {
         let gateway = registry.sub_registry_with_prefix("posthouse_gateway");
         limits.register(gateway);
+        self.guards.register(gateway);
         let mut counters = |name: &str, help: &str, counter: &Counter| {
             gateway.register(name, help, counter.clone());
         };
@@ -178,6 +201,17 @@ impl Metrics {
             "Calls that the gateway refused, answered or cut, by reason",
             self.faults.clone(),
         );
+        gateway.register(
+            "api_calls",
+            "Calls by version of an API and class of status",
+            self.apis.clone(),
+        );
+        gateway.register_with_unit(
+            "api_call_duration",
+            "From a request's head to the end of its response, by version of an API",
+            Unit::Seconds,
+            self.api_duration.clone(),
+        );
         gateway.register("retries", "Tries after the first, by service", self.retries.clone());
         gateway.register(
             "tcp_connections",
@@ -194,12 +228,25 @@ pub(crate) struct Meters {
     duration: Histogram,
     /// By class of status; made when the first such call ends, so that none is reported without.
     calls: [OnceCell<Counter>; CLASSES.len()],
+    api: Option<ApiMeters>,
+}
+
+/// The counters of one version of an API.
+struct ApiMeters {
+    labels: ApiLabels,
+    duration: Histogram,
+    calls: [OnceCell<Counter>; CLASSES.len()],
 }
 
 impl Meters {
-    fn new(metrics: &Metrics, labels: RouteLabels) -> Self {
+    fn new(metrics: &Metrics, labels: RouteLabels, api: Option<&Api>) -> Self {
         let duration = metrics.duration.get_or_create_owned(&labels);
-        Self { labels, duration, calls: Default::default() }
+        let api = api.map(|api| {
+            let labels = ApiLabels { api: (*api.name).into(), version: (*api.version).into() };
+            let duration = metrics.api_duration.get_or_create_owned(&labels);
+            ApiMeters { labels, duration, calls: Default::default() }
+        });
+        Self { labels, duration, calls: Default::default(), api }
     }
 
     fn count(&self, metrics: &Metrics, call: &Record<'_>) {
@@ -214,6 +261,15 @@ impl Meters {
         };
         self.calls[class].get_or_init(find).inc();
         self.duration.observe(call.duration.as_secs_f64());
+        if let Some(api) = &self.api {
+            let find = || {
+                let ApiLabels { api, version } = api.labels.clone();
+                let labels = ApiStatusLabels { api, version, status: CLASSES[class].into() };
+                metrics.apis.get_or_create_owned(&labels)
+            };
+            api.calls[class].get_or_init(find).inc();
+            api.duration.observe(call.duration.as_secs_f64());
+        }
     }
 }
 
@@ -255,7 +311,8 @@ impl Book {
             route: route.map_or("", |route| &*route.config.name).to_owned(),
             service: service.map_or("", |service| &**service.name()).to_owned(),
         };
-        let meters = Rc::new(Meters::new(metrics, labels));
+        let api = route.and_then(|route| route.config.api.as_ref());
+        let meters = Rc::new(Meters::new(metrics, labels, api));
         let page = Page {
             meters: Rc::clone(&meters),
             route: route.map(Arc::downgrade),

@@ -11,9 +11,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::Service;
 use crate::config::Config;
-use crate::config::model::{Engine, Named};
+use crate::config::model::{self, Engine, Named};
 use crate::connections::Connections;
 use crate::directory::Directory;
+use crate::guard::Guard;
+use crate::guard::telling::Telling;
 use crate::health::Checks;
 use crate::limit::{Book, Limits};
 use crate::metrics::Metrics;
@@ -25,6 +27,14 @@ use crate::worker::{Accepted, Job};
 pub(crate) struct Snapshot {
     /// Which calls go where.
     pub(crate) routes: RouteTable<Arc<Service>>,
+    /// Who may take each of them, by its place.
+    guards: Vec<Option<Arc<Guard>>>,
+    /// Who may call where no route says so.
+    pub(crate) guard: Option<Arc<Guard>>,
+    /// The headers that tell a service who calls, if there are any.
+    pub(crate) telling: Option<Arc<Telling>>,
+    /// Whether there are several guards, so that one path may be the way around another.
+    pub(crate) has_ways_around: bool,
     /// How services are called without a route.
     pub(crate) named: Named,
     /// How fast, and how much.
@@ -37,9 +47,28 @@ impl Snapshot {
     /// What calls need of a configuration, whose services `directory` knows.
     pub(crate) fn new(config: Config, directory: &Directory, book: &Book) -> Self {
         let limits = book.limits(&config);
-        let Config { routes, named, engine, .. } = config;
+        let Config { routes, named, guard, engine, .. } = config;
+        let of_route = |route: &model::Route| route.guard.clone().or_else(|| guard.clone());
+        let guards: Vec<Option<Arc<Guard>>> = routes.iter().map(of_route).collect();
+        let telling = Telling::new(guards.iter().flatten().chain(&guard).map(|guard| &**guard));
+        let place = |guard: &Option<Arc<Guard>>| guard.as_ref().map(Arc::as_ptr);
+        let has_ways_around = guards.iter().any(|one| place(one) != place(&guards[0]));
         let routes = RouteTable::new(routes, &mut |name| directory.get_or_create(name));
-        Self { routes, named, limits, engine: Arc::new(engine) }
+        Self {
+            routes,
+            guards,
+            guard,
+            telling: (!telling.is_empty()).then(|| Arc::new(telling)),
+            has_ways_around,
+            named,
+            limits,
+            engine: Arc::new(engine),
+        }
+    }
+
+    /// Who may take the route at this place of the table.
+    pub(crate) fn guard_of(&self, index: usize) -> Option<&Guard> {
+        self.guards.get(index)?.as_deref()
     }
 }
 

@@ -7,23 +7,26 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
-use rustls::ServerConfig;
-use rustls::crypto::ring;
+use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, ServerConfig};
 
-use crate::config::model::Certificate;
+use crate::config::model::{Certificate, ClientCertificates};
 use crate::error::Error;
 
 /// How a listener terminates TLS. Shared by its connections.
 #[derive(Debug)]
 pub(crate) struct ServerTls {
     files: Vec<Certificate>,
+    client: Option<ClientCertificates>,
     keys: Arc<Keys>,
     seen: std::sync::Mutex<Vec<Option<SystemTime>>>,
-    pub(crate) config: Arc<ServerConfig>,
+    /// Replaced when the clients' authorities change.
+    config: ArcSwap<ServerConfig>,
 }
 
 /// When files are read again.
@@ -36,43 +39,83 @@ pub(crate) enum Look {
 }
 
 impl ServerTls {
-    /// Loads the certificates, the first being the default.
-    pub(crate) fn new(files: &[Certificate]) -> Result<Self, Error> {
+    /// Loads the certificates, the first being the default, and the authorities of clients.
+    pub(crate) fn new(
+        files: &[Certificate],
+        client: Option<&ClientCertificates>,
+    ) -> Result<Self, Error> {
         let keys = Arc::new(Keys { now: ArcSwap::from_pointee(ByName::load(files)?) });
-        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| Error::Certificate {
-                path: PathBuf::new(),
-                reason: error.to_string(),
-            })?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::clone(&keys) as Arc<dyn ResolvesServerCert>);
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let seen = std::sync::Mutex::new(modified(files));
-        Ok(Self { files: files.to_vec(), keys, seen, config: Arc::new(config) })
+        let config = ArcSwap::new(configure(&keys, client)?);
+        let seen = std::sync::Mutex::new(modified(files, client));
+        Ok(Self { files: files.to_vec(), client: client.cloned(), keys, seen, config })
     }
 
-    /// Loads the certificates again. Returns whether they were replaced.
+    /// What the next handshake goes by.
+    pub(crate) fn config(&self) -> Arc<ServerConfig> {
+        self.config.load_full()
+    }
+
+    /// Loads the certificates and authorities again. Returns whether they were replaced.
     ///
     /// # Errors
-    /// When the new files cannot be used; the old certificates serve on.
+    /// When the new files cannot be used; the old certificates and authorities serve on.
     pub(crate) fn refresh(&self, look: Look) -> Result<bool, Error> {
-        let now = modified(&self.files);
+        let now = modified(&self.files, self.client.as_ref());
         if let Ok(mut seen) = self.seen.lock() {
             if look == Look::IfChanged && *seen == now {
                 return Ok(false);
             }
             *seen = now;
         }
-        self.keys.now.store(Arc::new(ByName::load(&self.files)?));
+        let by_name = ByName::load(&self.files)?;
+        if self.client.is_some() {
+            // Another configuration also knows no sessions to resume, which the old authorities let in.
+            self.config.store(configure(&self.keys, self.client.as_ref())?);
+        }
+        self.keys.now.store(Arc::new(by_name));
         Ok(true)
     }
 }
 
+fn configure(
+    keys: &Arc<Keys>,
+    client: Option<&ClientCertificates>,
+) -> Result<Arc<ServerConfig>, Error> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Error::Certificate { path: PathBuf::new(), reason: error.to_string() })?;
+    let builder = match client {
+        None => builder.with_no_client_auth(),
+        Some(client) => builder.with_client_cert_verifier(verifier(client, provider)?),
+    };
+    let resolver = Arc::clone(keys) as Arc<dyn ResolvesServerCert>;
+    let mut config = builder.with_cert_resolver(resolver);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// What checks the certificates of clients.
+fn verifier(
+    client: &ClientCertificates,
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, Error> {
+    let wrong = |reason: String| Error::Certificate { path: client.ca.clone(), reason };
+    let mut roots = RootCertStore::empty();
+    let authorities = CertificateDer::pem_file_iter(&client.ca)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| wrong(error.to_string()))?;
+    roots.add_parsable_certificates(authorities);
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let builder = if client.required { builder } else { builder.allow_unauthenticated() };
+    builder.build().map_err(|error| wrong(error.to_string()))
+}
+
 /// When each file was last changed. A file that is gone for a moment differs from one that is not.
-fn modified(files: &[Certificate]) -> Vec<Option<SystemTime>> {
+fn modified(files: &[Certificate], client: Option<&ClientCertificates>) -> Vec<Option<SystemTime>> {
     let time = |path: &Path| path.metadata().and_then(|data| data.modified()).ok();
-    files.iter().flat_map(|file| [time(&file.cert), time(&file.key)]).collect()
+    let files = files.iter().flat_map(|file| [time(&file.cert), time(&file.key)]);
+    files.chain(client.map(|client| time(&client.ca))).collect()
 }
 
 #[derive(Debug)]

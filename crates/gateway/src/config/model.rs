@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use regex::bytes::Regex;
 
 pub use super::raw::{AccessLogFormat, AccessLogMode, Balance, Forwarded, Priority, Protocol};
+pub use crate::guard::settings::{Cors, Forward, Guard, Told};
 use crate::http1;
 pub use crate::limit::Every;
 pub use crate::limit::shed::Settings as Shedding;
@@ -29,6 +30,10 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// How services are called that are reached by their name, without a route.
     pub named: Named,
+    /// Who may call where a route has no guard of its own.
+    pub guard: Option<Arc<Guard>>,
+    /// That guard as it is written: routes that are checked apart take from it what they leave out.
+    pub defaults: super::raw::Guard,
     /// The limits of each plan.
     pub plans: BTreeMap<Arc<str>, Vec<Limit>>,
     /// Settings of the gateway as a whole.
@@ -40,10 +45,12 @@ impl Config {
     /// authorities.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let certificates = self.listeners.iter().flat_map(|listener| &listener.certificates);
+        let clients = self.listeners.iter().filter_map(|listener| listener.client.as_ref());
         let authorities = self.services.values().filter_map(|service| service.tls.as_ref());
         certificates
             .flat_map(|certificate| [&certificate.cert, &certificate.key])
             .chain(authorities.filter_map(|tls| tls.ca.as_ref()))
+            .chain(clients.map(|client| &client.ca))
             .map(PathBuf::as_path)
     }
 }
@@ -64,8 +71,19 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Certificates, the first being the default; empty without TLS.
     pub certificates: Vec<Certificate>,
+    /// Which certificates clients show.
+    pub client: Option<ClientCertificates>,
     /// What is done with a connection.
     pub kind: ListenerKind,
+}
+
+/// Certificates that clients show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificates {
+    /// The authorities that sign them, as a PEM file.
+    pub ca: PathBuf,
+    /// Whether there is no connection without one.
+    pub required: bool,
 }
 
 /// What a listener does with a connection.
@@ -242,10 +260,23 @@ pub struct Route {
     pub retries: Retries,
     /// Largest request body in bytes.
     pub max_body: Option<u64>,
+    /// Who may call; as the file's own guard says if `None`.
+    pub guard: Option<Arc<Guard>>,
+    /// The version of an API that its calls belong to.
+    pub api: Option<Api>,
     /// How fast, and how much.
     pub limits: Vec<Limit>,
     /// What goes first when the service is overloaded.
     pub priority: Priority,
+}
+
+/// A version of an API.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Api {
+    /// The API.
+    pub name: Arc<str>,
+    /// Its version.
+    pub version: Arc<str>,
 }
 
 /// How fast, or how much.
@@ -349,6 +380,14 @@ pub enum PathPattern {
     Template(Vec<Segment>),
     /// A regular expression, searched in the path.
     Regex(Regex),
+}
+
+impl PathPattern {
+    /// Whether it is written in a way in which case matters to whoever wrote it.
+    pub(crate) fn tells_case(&self) -> bool {
+        let has_capital = |segment: &Segment| matches!(segment, Segment::Literal(text) if text.bytes().any(|byte| byte.is_ascii_uppercase()));
+        matches!(self, Self::Template(segments) if segments.iter().any(has_capital))
+    }
 }
 
 /// A segment of a path template.

@@ -1,6 +1,7 @@
 //! The gateway's sections of the configuration file as they are written. The doc comments here are
 //! the reference that users read: `posthouse schema` and `docs/reference` are made from them.
 
+pub mod guard;
 mod limits;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use posthouse_base::config::{Size, Span};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use guard::Guard;
 pub use limits::{Limit, Plan, Priority, Shedding};
 
 /// The sections that the gateway reads.
@@ -25,6 +27,9 @@ pub struct Raw {
     /// Which calls go where. The most specific route wins, whatever the order in the file.
     #[serde(default)]
     pub routes: Vec<Route>,
+    /// Who may call, where a route does not say otherwise.
+    #[serde(default)]
+    pub guard: Guard,
     /// What consumers may do, by the name of their plan.
     #[serde(default)]
     pub plans: BTreeMap<String, Plan>,
@@ -55,6 +60,8 @@ pub struct ListenerTls {
     /// Certificates, chosen by the name that the client asks for (SNI); the first is the default.
     /// The files are read again when they change.
     pub certificates: Vec<Certificate>,
+    /// Asks clients for certificates of their own (mTLS).
+    pub client: Option<guard::ClientCertificates>,
 }
 
 /// A certificate chain and its private key.
@@ -280,6 +287,11 @@ pub struct Route {
     pub retries: Retries,
     /// The largest request body; larger ones are refused with 413. No limit if left out.
     pub max_body: Option<Size>,
+    /// Who may call.
+    pub guard: Option<Guard>,
+    /// The version of an API that its calls belong to, as `NAME@VERSION`: for metrics, and for what is
+    /// known of the API.
+    pub api: Option<String>,
     /// How fast, and how much. All of them hold, and those of the consumer's plan beside them.
     #[serde(default)]
     pub limits: Vec<Limit>,

@@ -10,6 +10,7 @@ pub(crate) mod io;
 pub(crate) mod tcp;
 pub(crate) mod tunnel;
 
+use std::cell::OnceCell;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::rc::Rc;
@@ -22,6 +23,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::config::model::ListenerKind;
 use crate::downstream::io::Io;
+use crate::guard::ClientCertificate;
 use crate::listener::Door;
 use crate::worker::Worker;
 
@@ -44,6 +46,7 @@ pub(crate) struct Served {
     pub(crate) peer: SocketAddr,
     /// Its address without the port, as instances are told it.
     pub(crate) address: Box<str>,
+    certificate: OnceCell<Arc<ClientCertificate>>,
 }
 
 impl Deref for Session {
@@ -57,12 +60,18 @@ impl Deref for Session {
 impl Session {
     fn new(worker: Rc<Worker>, door: Arc<Door>, peer: SocketAddr) -> Self {
         let address = peer.ip().to_string().into();
-        Self(Rc::new(Served { worker, door, peer, address }))
+        let certificate = OnceCell::new();
+        Self(Rc::new(Served { worker, door, peer, address, certificate }))
     }
 
     /// `https` when TLS ended here.
     pub(crate) fn scheme(&self) -> &'static str {
         if self.door.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// The certificate that the client showed, verified.
+    pub(crate) fn certificate(&self) -> Option<&Arc<ClientCertificate>> {
+        self.certificate.get()
     }
 }
 
@@ -86,9 +95,14 @@ pub(crate) async fn serve(
 /// Ends TLS, if the listener does. `None` when the client did not get through.
 async fn handshake(session: &Session, stream: TcpStream) -> Option<(Io, bool)> {
     let Some(tls) = &session.door.tls else { return Some((Io::Plain(stream), false)) };
-    match TlsAcceptor::from(Arc::clone(&tls.config)).accept(stream).await {
+    match TlsAcceptor::from(tls.config()).accept(stream).await {
         Ok(stream) => {
-            let alpn_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            let (_, tls) = stream.get_ref();
+            let alpn_h2 = tls.alpn_protocol() == Some(b"h2");
+            if let Some(chain) = tls.peer_certificates() {
+                let chain = chain.iter().map(|der| Box::from(der.as_ref())).collect();
+                let _first = session.certificate.set(Arc::new(ClientCertificate { chain }));
+            }
             Some((Io::Tls(Box::new(stream)), alpn_h2))
         }
         Err(error) => {

@@ -61,6 +61,12 @@ pub struct ClientCertificate {
     pub chain: Vec<Box<[u8]>>,
 }
 
+/// A verdict that takes time.
+pub type Later = Pin<Box<dyn Future<Output = Verdict> + Send>>;
+
+/// A verdict that takes the whole body.
+pub type WithBody = Box<dyn FnOnce(&[u8]) -> Verdict + Send>;
+
 /// Who calls.
 pub enum Verdict {
     /// This one.
@@ -70,9 +76,9 @@ pub enum Verdict {
     /// Somebody whose credential does not hold.
     Refused(Refusal),
     /// It takes time to know: a key must be fetched, or somebody asked.
-    Later(Pin<Box<dyn Future<Output = Verdict> + Send>>),
+    Later(Later),
     /// It takes the whole body to know, since the credential covers it; this is given it.
-    WithBody(Box<dyn FnOnce(&[u8]) -> Verdict + Send>),
+    WithBody(WithBody),
 }
 
 impl fmt::Debug for Verdict {

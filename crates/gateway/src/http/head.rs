@@ -155,6 +155,26 @@ impl Fields {
         }
     }
 
+    /// Removes every field of which this holds, by what is known of its name and the name as received.
+    pub(crate) fn remove_where(&mut self, mut holds: impl FnMut(Known, &[u8]) -> bool) {
+        let mut fields = std::mem::take(&mut self.fields);
+        fields.retain(|field| !holds(field.known, self.name(field)));
+        self.fields = fields;
+    }
+
+    /// Removes the fields that `Connection` names, as [`Fields::strip_hop_by_hop`] will: for whoever
+    /// looks at a section before that and must see what a recipient will.
+    pub(crate) fn strip_named(&mut self) {
+        // What nearly every list is names no field.
+        let is_usual = |list: &[u8]| matches!(list, b"keep-alive" | b"close" | b"Keep-Alive");
+        if self.all(Known::Connection).all(is_usual) {
+            return;
+        }
+        for option in self.connection_options() {
+            self.remove_named(&option);
+        }
+    }
+
     /// Adds a field at the end. A name that is no token is left out, and a byte that may not stand
     /// in a value becomes a space (RFC 9110 §5.5): whatever is appended, one line is written.
     pub fn append(&mut self, name: &[u8], value: &[u8]) {
@@ -218,13 +238,7 @@ impl Fields {
             let name = coding.split(|byte| *byte == b';').next().unwrap_or_default();
             chars::trim(name).eq_ignore_ascii_case(b"trailers")
         });
-        // What nearly every list is names no field.
-        let is_usual = |list: &[u8]| matches!(list, b"keep-alive" | b"close" | b"Keep-Alive");
-        if !self.all(Known::Connection).all(is_usual) {
-            for option in self.connection_options() {
-                self.remove_named(&option);
-            }
-        }
+        self.strip_named();
         self.present &= !HOP_BY_HOP;
         self.fields.retain(|field| !field.known.is_hop_by_hop());
         Stripped { te_trailers }

@@ -1,8 +1,10 @@
 //! A request's body on its way to instances: counted, held to the route's limit, and kept as far
 //! as a retry may need it again.
 
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use crate::guard::telling::Telling;
 use crate::upstream::{Frame, Source, SourceError};
 
 /// What has become of a request's body so far.
@@ -20,12 +22,24 @@ pub(crate) struct Body {
     cursor: usize,
     /// Something was handed out that was not kept.
     lost: bool,
+    /// Headers that may not come from outside, nor at the body's end.
+    telling: Option<Arc<Telling>>,
 }
 
 impl Body {
     /// A body of at most `limit` bytes, of which up to `keep_limit` are kept for retries.
-    pub(crate) fn new(limit: Option<u64>, keep_limit: usize) -> Self {
-        Self { limit, keep_limit, ..Self::default() }
+    /// What `telling` names is taken out of its trailers.
+    pub(crate) fn new(
+        limit: Option<u64>,
+        keep_limit: usize,
+        telling: Option<Arc<Telling>>,
+    ) -> Self {
+        Self { limit, keep_limit, telling, ..Self::default() }
+    }
+
+    /// Keeps up to `most` bytes from here on, whatever retries need.
+    pub(crate) fn hold(&mut self, most: usize) {
+        self.keep_limit = self.keep_limit.max(most);
     }
 
     /// Whether another try can send all of it.
@@ -100,7 +114,11 @@ impl Source for Over<'_> {
             return Poll::Ready(Some(Ok(frame)));
         }
         match ready!(self.client.poll_frame(cx)) {
-            Some(Ok(frame)) => {
+            Some(Ok(mut frame)) => {
+                if let (Frame::Trailers(trailers), Some(telling)) = (&mut frame, &self.body.telling)
+                {
+                    telling.strip(trailers);
+                }
                 let noted = self.body.note(&frame);
                 Poll::Ready(Some(noted.map(|()| frame)))
             }

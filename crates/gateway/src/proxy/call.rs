@@ -16,6 +16,7 @@ use crate::guard::Identity;
 use crate::http::head::{Fields, Known};
 use crate::http1::Target;
 use crate::limit::Share;
+use crate::proxy::guard::Said;
 use crate::proxy::request::Request;
 use crate::route::Route;
 
@@ -41,6 +42,10 @@ pub(crate) struct Call {
     pub(crate) service: Option<Arc<Service>>,
     /// Who calls, once the guard knows.
     pub(crate) identity: Option<Arc<Identity>>,
+    /// A token that tells the service who calls.
+    pub(crate) minted: Option<Arc<[u8]>>,
+    /// What a refusal says beside its kind.
+    said: Option<Box<Said>>,
     /// What the call has of its limits, until it is over.
     pub(crate) share: Option<Box<Share>>,
     pub(crate) endpoint: Option<SocketAddr>,
@@ -90,6 +95,8 @@ impl Call {
             route: None,
             service: None,
             identity: None,
+            minted: None,
+            said: None,
             share: None,
             endpoint: None,
             tries: 0,
@@ -117,6 +124,21 @@ impl Call {
             None if self.trace.trace_id == 0 => {}
             None => fields.set_known(Known::XRequestId, &self.trace.to_traceparent()[TRACE_ID]),
         }
+    }
+
+    /// What a refusal is to say beside its kind.
+    pub(super) fn said(&mut self) -> &mut Said {
+        self.said.get_or_insert_default()
+    }
+
+    /// Takes what a refusal is to say.
+    pub(super) fn take_said(&mut self) -> Option<Box<Said>> {
+        self.said.take()
+    }
+
+    /// Nothing is refused after all.
+    pub(super) fn forget_said(&mut self) {
+        self.said = None;
     }
 
     /// Notes that the call ends now, a little before the ledger is dropped, for someone who wants to

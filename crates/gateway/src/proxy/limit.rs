@@ -5,12 +5,13 @@ use std::time::Instant;
 use posthouse_base::time::Timestamp;
 use smallvec::SmallVec;
 
-use super::Plan;
 use super::call::Call;
 use super::request::Request;
+use super::{Plan, guard};
 use crate::cluster::{self, Refused};
 use crate::config::model::Priority;
 use crate::fault::Fault;
+use crate::guard::facts;
 use crate::limit::{self, Caller, Now, Policy, Waiting};
 use crate::shared::Snapshot;
 use crate::upstream::BodyKind;
@@ -77,12 +78,11 @@ fn share(snapshot: &Snapshot, call: &mut Call, request: &Request) -> Result<(), 
         false => Timestamp::default(),
     };
     let now = Now { nanos: book.nanos(call.begun), time };
-    let _ = request;
     let caller = Caller {
         identity,
         address: call.client.ip(),
         route: route.map_or("", |route| &route.config.name),
-        value: &|_| None,
+        value: &|program| facts::key(program, &guard::facts(call, request)),
     };
     match limit::admit(&policies, &caller, book, now) {
         Ok(share) => call.share = Some(share),

@@ -8,6 +8,7 @@
 mod body;
 mod call;
 mod forward;
+mod guard;
 mod headers;
 mod hedge;
 mod limit;
@@ -34,8 +35,11 @@ use crate::cluster::{self, Service};
 use crate::config::model::{self, Action, HashKey};
 use crate::downstream::Session;
 use crate::fault::Fault;
+use crate::guard::telling::tell;
+use crate::guard::{Guard, cors, twin};
 use crate::http::head::{Fields, Known};
-use crate::route::{Caught, Lookup, Outcome, Route, rewrite};
+use crate::http1::Refusal;
+use crate::route::{Caught, Found, Lookup, Outcome, Route, rewrite};
 use crate::shared::Snapshot;
 
 /// What names a service in `Host` without a route (`names: true`).
@@ -57,13 +61,46 @@ pub(crate) async fn handle(
     client: &mut dyn Client,
 ) -> Reply {
     let snapshot = session.worker.shared.snapshot.load_full();
+    if let Some(telling) = &snapshot.telling {
+        telling.strip(&mut request.fields);
+    }
     let mut call = accept(session, &snapshot, request);
-    let mut plan = match route(&snapshot, &mut call, request) {
-        Ok(Way::Forward(plan)) => plan,
-        Ok(Way::Local(local)) => return Reply::Local(respond::local(&mut call, local)),
+    let way = match route(&snapshot, &mut call, request) {
+        Ok(way) => way,
+        Err(local) => return Reply::Local(*local),
+    };
+    let guard = way.guard(&snapshot);
+    let mut body = way.body(&snapshot, request);
+    let passed = match guard {
+        Some(guard) => guard::guard(guard, &mut call, request, &mut body, client).await,
+        None => Ok(None),
+    };
+    let mut reply = match passed {
+        Ok(None) => go(&snapshot, call, &way, request, body, client).await,
+        Ok(Some(local)) => Reply::Local(local),
+        Err(fault) => Reply::Local(respond::fault(&mut call, fault, None)),
+    };
+    if let Some(guard) = guard {
+        respond::dress(guard, session.door.tls.is_some(), &request.fields, reply.fields());
+    }
+    reply
+}
+
+/// The phases of a call that may pass.
+async fn go(
+    snapshot: &Snapshot,
+    mut call: Call,
+    way: &Way<'_>,
+    request: &mut Request,
+    body: Body,
+    client: &mut dyn Client,
+) -> Reply {
+    let mut plan = match decide(snapshot, &mut call, way, request) {
+        Ok(Decided::Forward(plan)) => plan,
+        Ok(Decided::Local(local)) => return Reply::Local(respond::local(&mut call, local)),
         Err(fault) => return Reply::Local(respond::fault(&mut call, fault, None)),
     };
-    match run(&snapshot, &mut call, request, &mut plan, client).await {
+    match run(snapshot, &mut call, request, &mut plan, body, client).await {
         Ok((answered, body)) => {
             respond::relay(call, request, plan.route.as_deref(), answered, body)
         }
@@ -83,12 +120,11 @@ async fn run(
     call: &mut Call,
     request: &mut Request,
     plan: &mut Plan,
+    mut body: Body,
     client: &mut dyn Client,
 ) -> Result<(Box<Answered>, Body), Fault> {
     limit::limit(snapshot, call, request, plan)?;
     let retries = plan.route.as_ref().map_or(&snapshot.named.retries, |one| &one.config.retries);
-    let max_body = plan.route.as_ref().and_then(|one| one.config.max_body);
-    let mut body = Body::new(max_body, keep_limit(request, retries));
     let answered = {
         let settings = Arc::clone(&plan.service.settings());
         let outgoing = prepare(snapshot, call, request, plan, &settings);
@@ -115,15 +151,45 @@ fn accept(session: &Session, snapshot: &Snapshot, request: &Request) -> Call {
     Call::begin(session, request, client)
 }
 
-/// What a route says.
-enum Way {
-    Forward(Plan),
-    Local(Local),
+/// Which way a call takes.
+enum Way<'s> {
+    /// By a route.
+    Route(Found<'s, Arc<Service>>),
+    /// To a service by its name.
+    Named(Arc<Service>),
 }
 
-/// `route`: which service, or which fixed answer. `validate` came before it: nothing gets here that
-/// the codecs did not understand whole.
-fn route(snapshot: &Snapshot, call: &mut Call, request: &Request) -> Result<Way, Fault> {
+impl Way<'_> {
+    /// Who may take it.
+    fn guard<'s>(&self, snapshot: &'s Snapshot) -> Option<&'s Guard>
+    where
+        Self: 's,
+    {
+        match self {
+            Self::Route(found) => snapshot.guard_of(found.route.index),
+            Self::Named(_) => snapshot.guard.as_deref(),
+        }
+    }
+
+    /// The request's body on this way.
+    fn body(&self, snapshot: &Snapshot, request: &Request) -> Body {
+        let route = match self {
+            Self::Route(found) => Some(&found.route.config),
+            Self::Named(_) => None,
+        };
+        let retries = route.map_or(&snapshot.named.retries, |route| &route.retries);
+        let max = route.and_then(|route| route.max_body);
+        Body::new(max, keep_limit(request, retries), snapshot.telling.clone())
+    }
+}
+
+/// `route`: which way. `validate` came before it: nothing gets here that the codecs did not
+/// understand whole.
+fn route<'s>(
+    snapshot: &'s Snapshot,
+    call: &mut Call,
+    request: &Request,
+) -> Result<Way<'s>, Box<Local>> {
     let target = &request.target;
     let lookup = Lookup {
         host: target.host(),
@@ -132,15 +198,78 @@ fn route(snapshot: &Snapshot, call: &mut Call, request: &Request) -> Result<Way,
         method: &request.method,
         fields: &request.fields,
     };
-    let found = match snapshot.routes.find(&lookup) {
-        Outcome::Found(found) => found,
-        Outcome::MethodNotAllowed { allow } => {
-            return Ok(Way::Local(respond::fault(call, Fault::Method, Some(&allow))));
+    let found = match preflight(snapshot, &lookup) {
+        Some(found) => found,
+        None => match snapshot.routes.find(&lookup) {
+            Outcome::Found(found) => found,
+            Outcome::MethodNotAllowed { allow } => {
+                return Err(Box::new(respond::fault(call, Fault::Method, Some(&allow))));
+            }
+            Outcome::NotFound => {
+                let named = named(call, request).map(Way::Named);
+                return named.map_err(|fault| Box::new(respond::fault(call, fault, None)));
+            }
+        },
+    };
+    call.route = Some(Arc::clone(found.route));
+    if snapshot.has_ways_around && leads_around(snapshot, &lookup, found.route) {
+        let refusal = Refusal { status: 400, reason: "path-ambiguous" };
+        return Err(Box::new(respond::fault(call, Fault::Refused(refusal), None)));
+    }
+    Ok(Way::Route(found))
+}
+
+/// The route whose guard answers a preflight request: that of the call which the browser has in mind.
+fn preflight<'s>(snapshot: &'s Snapshot, lookup: &Lookup<'_>) -> Option<Found<'s, Arc<Service>>> {
+    let method = cors::preflight(lookup.method, lookup.fields)?;
+    match snapshot.routes.find(&Lookup { method: &method, ..*lookup }) {
+        Outcome::Found(found) => {
+            let guard = snapshot.guard_of(found.route.index);
+            guard.is_some_and(|guard| guard.cors.is_some()).then_some(found)
         }
-        Outcome::NotFound => return named(snapshot, call, request),
+        Outcome::NotFound | Outcome::MethodNotAllowed { .. } => None,
+    }
+}
+
+/// Whether the path, as the most generous of services would read it, comes under another guard.
+fn leads_around(snapshot: &Snapshot, lookup: &Lookup<'_>, route: &Route<Arc<Service>>) -> bool {
+    let Some(read) = twin::other_reading(lookup.path) else { return false };
+    let Ok(path) = std::str::from_utf8(&read) else { return true };
+    let Outcome::Found(other) = snapshot.routes.find(&Lookup { path, ..*lookup }) else {
+        return false;
+    };
+    let (here, there) = (snapshot.guard_of(route.index), snapshot.guard_of(other.route.index));
+    let is_same = match (here, there) {
+        (Some(here), Some(there)) => std::ptr::eq(here, there),
+        (_, None) => true,
+        (None, Some(there)) => !there.demands(),
+    };
+    !is_same && !route.config.matching.path.tells_case()
+}
+
+/// What is done with a call that may pass.
+enum Decided {
+    Forward(Plan),
+    Local(Local),
+}
+
+/// What the way says is done: which service, or which fixed answer.
+fn decide(
+    snapshot: &Snapshot,
+    call: &mut Call,
+    way: &Way<'_>,
+    request: &Request,
+) -> Result<Decided, Fault> {
+    let found = match way {
+        Way::Route(found) => found,
+        Way::Named(service) => {
+            let deadline = deadline(call, request, snapshot.named.timeout);
+            let (service, caught) = (Arc::clone(service), Caught::default());
+            let plan = Plan { service, route: None, caught, deadline, admission: None };
+            return Ok(Decided::Forward(plan));
+        }
     };
     let route = Arc::clone(found.route);
-    call.route = Some(Arc::clone(&route));
     match &route.config.action {
         Action::Forward { .. } => {
             let mut rng = call.session.worker.rng.borrow_mut();
@@ -148,26 +277,26 @@ fn route(snapshot: &Snapshot, call: &mut Call, request: &Request) -> Result<Way,
             drop(rng);
             call.service = Some(Arc::clone(&service));
             let deadline = deadline(call, request, route.config.timeout);
-            let plan = Plan {
+            let caught = found.caught.clone();
+            Ok(Decided::Forward(Plan {
                 service,
                 route: Some(route),
-                caught: found.caught,
+                caught,
                 deadline,
                 admission: None,
-            };
-            Ok(Way::Forward(plan))
+            }))
         }
         Action::Redirect(redirect) => {
             let scheme = call.session.scheme();
-            let location = route.location(redirect, &found.caught, target, scheme);
-            Ok(Way::Local(respond::redirect(&route.config, redirect.status, &location)))
+            let location = route.location(redirect, &found.caught, &request.target, scheme);
+            Ok(Decided::Local(respond::redirect(&route.config, redirect.status, &location)))
         }
-        Action::Respond(response) => Ok(Way::Local(respond::fixed(&route.config, response))),
+        Action::Respond(response) => Ok(Decided::Local(respond::fixed(&route.config, response))),
     }
 }
 
 /// A service that is reached by its name.
-fn named(snapshot: &Snapshot, call: &mut Call, request: &Request) -> Result<Way, Fault> {
+fn named(call: &mut Call, request: &Request) -> Result<Arc<Service>, Fault> {
     if !call.session.door.names() {
         return Err(Fault::NoRoute);
     }
@@ -175,10 +304,7 @@ fn named(snapshot: &Snapshot, call: &mut Call, request: &Request) -> Result<Way,
     let directory = &call.session.worker.shared.directory;
     let service = directory.get(&name).ok_or(Fault::NoRoute)?;
     call.service = Some(Arc::clone(&service));
-    let timeout = snapshot.named.timeout;
-    let deadline = deadline(call, request, timeout);
-    let plan = Plan { service, route: None, caught: Caught::default(), deadline, admission: None };
-    Ok(Way::Forward(plan))
+    Ok(service)
 }
 
 /// The service's name in `NAME.service.consul`.
@@ -230,6 +356,11 @@ fn prepare<'a>(
         }
         None => (Cow::Borrowed(request.target.path_and_query()), request.target.authority()),
     };
+    let index = plan.route.as_ref().map(|route| route.index);
+    if let Some(guard) = index.map_or(snapshot.guard.as_deref(), |index| snapshot.guard_of(index)) {
+        let (identity, token) = (call.identity.as_deref(), call.minted.as_deref());
+        tell(&guard.forward, identity, token, &mut request.fields);
+    }
     let authority = if authority.is_empty() { &**plan.service.name() } else { authority };
     if request.fields.get(Known::Host) != Some(authority.as_bytes()) {
         request.fields.set_known(Known::Host, authority.as_bytes());

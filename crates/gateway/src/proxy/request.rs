@@ -94,6 +94,16 @@ pub(crate) enum Reply {
     Upgraded(Box<Relay>),
 }
 
+impl Reply {
+    /// The fields of its head.
+    pub(super) fn fields(&mut self) -> &mut Fields {
+        match self {
+            Self::Local(local) => &mut local.fields,
+            Self::Relay(relay) | Self::Upgraded(relay) => &mut relay.fields,
+        }
+    }
+}
+
 /// A response that the gateway makes itself.
 pub(crate) struct Local {
     /// Status.

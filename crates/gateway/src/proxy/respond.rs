@@ -4,6 +4,7 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use http::header::STRICT_TRANSPORT_SECURITY;
 use http::{Method, StatusCode};
 use posthouse_base::problem::{MEDIA_TYPE, Problem};
 
@@ -15,6 +16,7 @@ use super::request::{Length, Local, Reply, Request, closes};
 use crate::cluster::Service;
 use crate::config::model::{self, Respond};
 use crate::fault::Fault;
+use crate::guard::{Answer, Guard};
 use crate::http::head::{Fields, Known};
 use crate::route::{Route, rewrite};
 use crate::upstream::BodyKind;
@@ -92,13 +94,53 @@ pub(super) fn fault(call: &mut Call, fault: Fault, allow: Option<&[Method]>) -> 
         let names: Vec<&str> = allow.iter().map(Method::as_str).collect();
         fields.append(b"allow", names.join(", ").as_bytes());
     }
+    let said = call.take_said();
+    if let Some(answer) = said.as_ref().and_then(|said| said.answer.as_deref()) {
+        return local(call, authorisers(fields, answer));
+    }
+    if let Some(challenge) = said.as_ref().and_then(|said| said.challenge.as_ref()) {
+        fields.append_known(Known::WwwAuthenticate, challenge.as_bytes());
+    }
     if status == StatusCode::SERVICE_UNAVAILABLE {
         fields.append_known(Known::RetryAfter, b"1");
     }
     let title = status.canonical_reason().unwrap_or("Error");
     let mut problem = Problem::new(status.as_u16(), title).detail(fault.detail());
     problem.kind = format!("urn:posthouse:problem:{}", fault.label());
+    if let Some(violation) = said.and_then(|said| said.violation) {
+        problem = problem.detail(violation.message).field(violation.pointer);
+    }
     local(call, Local { status, fields, body: problem.to_json().into(), closes: closes(fault) })
+}
+
+/// The words of an external authoriser, without what frames a message.
+fn authorisers(mut fields: Fields, answer: &Answer) -> Local {
+    fields.remove(Known::ContentType);
+    for (name, value) in &answer.fields {
+        let known = Known::of(name.as_str().as_bytes());
+        if !known.is_hop_by_hop() && !matches!(known, Known::ContentLength | Known::Date) {
+            fields.append(name.as_str().as_bytes(), value.as_bytes());
+        }
+    }
+    Local { status: answer.status, fields, body: answer.body.clone(), closes: false }
+}
+
+/// What the guard adds to every response: whether pages of other origins may read it, and headers for
+/// browsers that the service did not send itself.
+pub(super) fn dress(guard: &Guard, is_tls: bool, request: &Fields, fields: &mut Fields) {
+    if let Some(cors) = &guard.cors
+        && request.get(Known::Origin).is_some()
+    {
+        cors.mark(request, fields);
+    }
+    let hsts = guard.hsts.as_ref().filter(|_| is_tls);
+    let hsts = hsts.map(|value| (&STRICT_TRANSPORT_SECURITY, value));
+    let others = guard.headers.iter().map(|(name, value)| (name, value));
+    for (name, value) in others.chain(hsts) {
+        if fields.get_named(name.as_str().as_bytes()).is_none() {
+            fields.append(name.as_str().as_bytes(), value.as_bytes());
+        }
+    }
 }
 
 /// A redirect.
@@ -118,7 +160,8 @@ pub(super) fn fixed(route: &model::Route, response: &Respond) -> Local {
     Local { status: response.status, fields, body, closes: false }
 }
 
-fn date() -> Fields {
+/// The fields of a response of the gateway's own.
+pub(super) fn date() -> Fields {
     let mut fields = Fields::new();
     let now = httpdate::fmt_http_date(SystemTime::now());
     fields.append_known(Known::Date, now.as_bytes());

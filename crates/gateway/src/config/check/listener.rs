@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use posthouse_base::config::Path;
 
 use super::{Check, value};
-use crate::config::model::{Listener, ListenerKind};
+use crate::config::model::{ClientCertificates, Listener, ListenerKind};
 use crate::config::raw;
 
 impl Check<'_> {
@@ -28,7 +28,8 @@ impl Check<'_> {
             }
             let kind = self.listener_kind(&path, &raw);
             let certificates = self.listener_tls(&path, raw.tls.as_ref());
-            listeners.push(Listener { address, certificates, kind });
+            let client = self.client_certificates(&path, raw.tls.as_ref());
+            listeners.push(Listener { address, certificates, client, kind });
         }
         listeners
     }
@@ -61,6 +62,16 @@ impl Check<'_> {
         }
         let certificates = tls.certificates.iter().enumerate();
         certificates.map(|(index, raw)| self.certificate(&path.index(index), raw)).collect()
+    }
+
+    fn client_certificates(
+        &mut self,
+        path: &Path,
+        tls: Option<&raw::ListenerTls>,
+    ) -> Option<ClientCertificates> {
+        let client = tls?.client.as_ref()?;
+        let ca = self.authorities(&path.key("tls").key("client").key("ca"), &client.ca);
+        Some(ClientCertificates { ca, required: client.required })
     }
 
     fn listening_address(&mut self, path: &Path, written: &str) -> Option<SocketAddr> {

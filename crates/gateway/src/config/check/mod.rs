@@ -5,10 +5,11 @@
 //! are loaded here, so that what passes the check can be served.
 //!
 //! In reading order: `listener`, `service`, `route`, `pattern` (hosts, paths and values as
-//! conditions), `overlap` (routes that hide each other), `limits`, `engine`, `file`, `value`.
+//! conditions), `overlap` (routes that hide each other), `guard`, `limits`, `engine`, `file`, `value`.
 
 mod engine;
 mod file;
+mod guard;
 mod limits;
 mod listener;
 mod overlap;
@@ -34,7 +35,7 @@ use super::raw::{Protocol, Raw};
 /// in the report, under its path in the file; with errors in it, the result must not be used.
 #[must_use]
 pub fn check(raw: Raw, base_dir: &FilePath, report: &mut Report) -> Config {
-    let Raw { listeners, services, routes, plans, gateway } = raw;
+    let Raw { listeners, services, routes, guard, plans, gateway } = raw;
     let mut check = Check {
         base_dir,
         report,
@@ -45,10 +46,20 @@ pub fn check(raw: Raw, base_dir: &FilePath, report: &mut Report) -> Config {
     check.services(services);
     let engine = check.engine(gateway);
     let listeners = check.listeners(listeners);
-    let routes = check.routes(&routes);
+    let routes = check.routes(&routes, &guard);
+    let default_guard = check.default_guard(&guard);
     let plans = check.plans(&plans);
     let named = check.named();
-    Config { listeners, services: check.services, routes, named, plans, engine }
+    Config {
+        listeners,
+        services: check.services,
+        routes,
+        named,
+        guard: default_guard,
+        defaults: guard,
+        plans,
+        engine,
+    }
 }
 
 /// A check under way.

@@ -46,7 +46,7 @@ impl Check<'_> {
         }
     }
 
-    fn methods(&mut self, path: &Path, written: &[String]) -> Vec<Method> {
+    pub(super) fn methods(&mut self, path: &Path, written: &[String]) -> Vec<Method> {
         let mut methods = Vec::with_capacity(written.len() + 1);
         for (index, name) in written.iter().enumerate() {
             let path = path.index(index);

@@ -58,20 +58,26 @@ impl Names {
 }
 
 impl Check<'_> {
-    pub(super) fn routes(&mut self, written: &[raw::Route]) -> Vec<Route> {
+    pub(super) fn routes(&mut self, written: &[raw::Route], defaults: &raw::Guard) -> Vec<Route> {
         let all = Path::root().key("routes");
         let mut names = Names::default();
         let mut routes = Vec::with_capacity(written.len());
         for (index, raw) in written.iter().enumerate() {
             let path = all.index(index);
             let name = self.route_name(&path, raw, &mut names);
-            routes.push(self.route(&path, name, raw));
+            routes.push(self.route(&path, name, raw, defaults));
         }
         overlap::report(&routes, &all, self.report);
         routes
     }
 
-    fn route(&mut self, path: &Path, name: Arc<str>, raw: &raw::Route) -> Route {
+    fn route(
+        &mut self,
+        path: &Path,
+        name: Arc<str>,
+        raw: &raw::Route,
+        defaults: &raw::Guard,
+    ) -> Route {
         let matching = self.matching(&path.key("match"), &raw.matching);
         let action = self.action(path, raw, &matching.path);
         let response_headers = &raw.response_headers;
@@ -85,6 +91,8 @@ impl Check<'_> {
             timeout_streams: raw.timeout_streams,
             retries: self.retries(&path.key("retries"), &raw.retries),
             max_body: raw.max_body.map(|size| size.0),
+            guard: self.guard(&path.key("guard"), raw.guard.as_ref(), defaults),
+            api: self.api(path, raw.api.as_deref()),
             limits,
             priority: raw.priority,
         }

@@ -1,0 +1,1 @@
+//! Guards: rules, spellings of paths and headers, CORS and explanations.
