@@ -410,6 +410,8 @@ pub enum ValuePattern {
     Exact(String),
     /// A regular expression found in it.
     Regex(Regex),
+    /// None of the values is so; there need not be any.
+    Not(Box<Self>),
 }
 
 /// What is done with a call.

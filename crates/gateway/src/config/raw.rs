@@ -312,7 +312,8 @@ pub struct Match {
     /// Methods; all if left out. GET includes HEAD.
     #[serde(default)]
     pub methods: Vec<String>,
-    /// Headers and their values: exactly, `~ …` by regular expression, `*` for any value.
+    /// Headers and their values: exactly, `~ …` by regular expression, `*` for any value. With `!`
+    /// before it none of the values may be so: `!2`, `!~ ^(1|2)$`; `!` alone for no such header.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
     /// Query parameters and their values, written like those of headers.

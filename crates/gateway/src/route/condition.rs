@@ -54,24 +54,35 @@ impl Conditions {
     pub(super) fn hold(&self, lookup: &Lookup<'_>) -> bool {
         self.headers.iter().all(|condition| condition.holds(lookup.fields))
             && self.query.iter().all(|(name, value)| {
-                parameters(lookup.query.unwrap_or_default().as_bytes()).any(|(held, given)| {
-                    *decode::form(held) == *name.as_bytes() && holds(value, &decode::form(given))
-                })
+                let (pattern, wanted) = wanted(value);
+                let found = parameters(lookup.query.unwrap_or_default().as_bytes());
+                let mut found = found.filter(|(held, _)| *decode::form(held) == *name.as_bytes());
+                found.any(|(_, given)| holds(pattern, &decode::form(given))) == wanted
             })
     }
 }
 
 impl HeaderCondition {
     fn holds(&self, fields: &Fields) -> bool {
-        if self.known == Known::Other {
+        let (pattern, wanted) = wanted(&self.value);
+        let found = if self.known == Known::Other {
             fields.iter().any(|(known, name, value)| {
                 known == Known::Other
                     && name.eq_ignore_ascii_case(self.name.as_str().as_bytes())
-                    && holds(&self.value, value)
+                    && holds(pattern, value)
             })
         } else {
-            fields.all(self.known).any(|value| holds(&self.value, value))
-        }
+            fields.all(self.known).any(|value| holds(pattern, value))
+        };
+        found == wanted
+    }
+}
+
+/// What is looked for among the values, and whether it is to be found.
+fn wanted(pattern: &ValuePattern) -> (&ValuePattern, bool) {
+    match pattern {
+        ValuePattern::Not(pattern) => (pattern, false),
+        pattern => (pattern, true),
     }
 }
 
@@ -80,6 +91,7 @@ fn holds(pattern: &ValuePattern, value: &[u8]) -> bool {
         ValuePattern::Present => true,
         ValuePattern::Exact(exact) => exact.as_bytes() == value,
         ValuePattern::Regex(regex) => regex.is_match(value),
+        ValuePattern::Not(pattern) => !holds(pattern, value),
     }
 }
 

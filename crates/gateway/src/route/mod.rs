@@ -13,6 +13,7 @@
 //!   (letters, digits, `-._~`) are plain; `^` and `$` tie it to both ends.
 //! - *methods*: one of them; GET includes HEAD.
 //! - *headers*, *query*: each named one has a value that is as said; of several under one name, any.
+//!   With `!` none of them is, and there need not be one.
 //!   Query parameters are compared decoded, `+` being a space.
 //!
 //! # Which of them is taken

@@ -227,6 +227,8 @@ fn covers(outer: &Match, inner: &Match) -> bool {
 /// Whether every value that is as `narrow` says is as `wide` says too.
 fn implies(narrow: &ValuePattern, wide: &ValuePattern) -> bool {
     match (narrow, wide) {
+        (ValuePattern::Not(narrow), ValuePattern::Not(wide)) => implies(wide, narrow),
+        (ValuePattern::Not(_), _) | (_, ValuePattern::Not(_)) => false,
         (_, ValuePattern::Present) => true,
         (ValuePattern::Exact(value), ValuePattern::Exact(wanted)) => value == wanted,
         (ValuePattern::Exact(value), ValuePattern::Regex(regex)) => {

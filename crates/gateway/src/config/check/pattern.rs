@@ -198,6 +198,19 @@ impl Check<'_> {
     }
 
     fn value_pattern(&mut self, path: &Path, written: &str) -> Option<ValuePattern> {
+        if let Some(negated) = written.strip_prefix('!') {
+            let negated = negated.trim_start();
+            let any = negated.is_empty() || negated == "*";
+            let pattern = if any {
+                ValuePattern::Present
+            } else if negated.starts_with('!') {
+                self.error_with_help(path, format!("`{written}` says no twice"), "write one `!`");
+                return None;
+            } else {
+                self.value_pattern(path, negated)?
+            };
+            return Some(ValuePattern::Not(Box::new(pattern)));
+        }
         if written == "*" {
             return Some(ValuePattern::Present);
         }

@@ -169,6 +169,26 @@ fn headers_and_query_are_compared_as_said() {
 }
 
 #[test]
+fn what_must_not_be_is_compared_too() {
+    check(
+        &["/a x-version:!", "/a x-version:~^[12]$", "/b x:!~^(1|2)$", "/b x:1", "/c ?q=!1 ?r=!*"],
+        &[
+            ("/a", "/a x-version:!"),
+            ("/a X-Version:2", "/a x-version:~^[12]$"),
+            ("/a x-version:3", "404"),
+            ("/b", "/b x:!~^(1|2)$"),
+            ("/b x:3 x:12", "/b x:!~^(1|2)$"),
+            ("/b x:1", "/b x:1"),
+            ("/b x:3 x:2", "404"),
+            ("/c", "/c ?q=!1 ?r=!*"),
+            ("/c ?q=2", "/c ?q=!1 ?r=!*"),
+            ("/c ?q=2&q=1", "404"),
+            ("/c ?r=", "404"),
+        ],
+    );
+}
+
+#[test]
 fn a_wrong_method_is_told_from_a_wrong_path() {
     check(
         &["GET /a", "PUT,DELETE /{x}", "POST shop.example /a", "PATCH /a z:1"],

@@ -80,16 +80,25 @@ fn path_matches(pattern: &PathPattern, path: &str) -> bool {
 }
 
 fn conditions_hold(route: &Route, request: &Line) -> bool {
-    let holds = |wanted: &ValuePattern, held: &str| match wanted {
-        ValuePattern::Present => true,
-        ValuePattern::Exact(text) => text == held,
-        ValuePattern::Regex(regex) => regex.is_match(held.as_bytes()),
+    fn holds(wanted: &ValuePattern, held: &[&str]) -> bool {
+        match wanted {
+            ValuePattern::Present => !held.is_empty(),
+            ValuePattern::Exact(text) => held.contains(&text.as_str()),
+            ValuePattern::Regex(regex) => held.iter().any(|held| regex.is_match(held.as_bytes())),
+            ValuePattern::Not(unwanted) => !holds(unwanted, held),
+        }
+    }
+    let of = |pairs: &'_ [(String, String)], name: &str| {
+        let found = pairs.iter().filter(|(held, _)| held == name);
+        found.map(|(_, value)| value.clone()).collect::<Vec<_>>()
     };
-    route.matching.headers.iter().all(|(name, wanted)| {
-        request.headers.iter().any(|(held, value)| *name == **held && holds(wanted, value))
-    }) && route.matching.query.iter().all(|(name, wanted)| {
-        request.query.iter().any(|(held, value)| *name == **held && holds(wanted, value))
-    })
+    let hold = |pairs: &[(String, String)], name: &str, wanted: &ValuePattern| {
+        let values = of(pairs, name);
+        holds(wanted, &values.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let Line { headers, query, .. } = request;
+    route.matching.headers.iter().all(|(name, wanted)| hold(headers, name.as_str(), wanted))
+        && route.matching.query.iter().all(|(name, wanted)| hold(query, name, wanted))
 }
 
 /// The index of the route that is taken, or the methods that would be.
@@ -162,8 +171,16 @@ fn any_path() -> impl Strategy<Value = Option<String>> {
 fn route() -> impl Strategy<Value = Line> {
     let host = option::of(select(vec!["a.b", "*.b", "*.a.b", "c"]));
     let methods = subsequence(vec!["GET", "POST"], 0..=1);
-    let headers = pairs(&[("x", "1"), ("x", "*"), ("x", "~1"), ("y", "2")]);
-    let query = pairs(&[("q", "1"), ("q", "*"), ("r", "2")]);
+    let headers = pairs(&[
+        ("x", "1"),
+        ("x", "*"),
+        ("x", "~1"),
+        ("x", "!"),
+        ("x", "!~1"),
+        ("y", "2"),
+        ("y", "!2"),
+    ]);
+    let query = pairs(&[("q", "1"), ("q", "*"), ("q", "!1"), ("r", "2"), ("r", "!")]);
     (host, any_path(), methods, headers, query).prop_map(|(host, path, methods, headers, query)| {
         Line {
             host: host.map(str::to_owned),

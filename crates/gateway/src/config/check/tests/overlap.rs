@@ -49,6 +49,7 @@ fn one_that_another_hides_is_a_warning() {
     check(&[json!({ "headers": { "x": "*" } }), json!({ "headers": { "x": "1" } })], &[HIDDEN]);
     check(&[json!({ "query": { "q": "~ ^[0-9]$" } }), json!({ "query": { "q": "7" } })], &[HIDDEN]);
     check(&[json!({ "path": "/a/{*r}" }), json!({ "path": "~ ^/a/b\\.[0-9]+$" })], &[HIDDEN]);
+    check(&[json!({ "query": { "q": "!1" } }), json!({ "query": { "q": "!" } })], &[HIDDEN]);
     check(&[json!({ "path": "/a/b/{*r}" }), json!({ "path": "~ ^/a/b/c" })], &[HIDDEN]);
 }
 
@@ -57,6 +58,8 @@ fn those_that_both_can_be_reached_are_fine() {
     let path = |path: &str| json!({ "path": path });
     check(&[json!({ "methods": ["GET"] }), json!({ "methods": ["GET", "POST"] })], &[]);
     check(&[json!({ "headers": { "x": "1" } }), json!({ "headers": { "x": "*" } })], &[]);
+    check(&[json!({ "headers": { "x": "*" } }), json!({ "headers": { "x": "!" } })], &[]);
+    check(&[json!({ "headers": { "x": "!~ ^[12]$" } }), json!({ "headers": { "x": "1" } })], &[]);
     check(&[json!({ "headers": { "x": "1" } }), json!({ "query": { "x": "1" } })], &[]);
     check(&[json!({}), json!({ "methods": ["GET"] })], &[]);
     check(&[json!({ "host": "*.b" }), json!({ "host": "a.b" })], &[]);
