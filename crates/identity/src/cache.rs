@@ -104,7 +104,10 @@ impl<V> Cache<V> {
                 break;
             }
             let hand = self.hand.fetch_add(1, Ordering::Relaxed) % self.slots.len();
-            self.replace(&self.slots[hand], None);
+            let victim = &self.slots[hand];
+            if !std::ptr::eq(victim, slot) {
+                self.replace(victim, None);
+            }
         }
     }
 

@@ -27,7 +27,7 @@ pub trait Fields {
 }
 
 /// Fields as a list of names and values.
-impl<N: AsRef<[u8]>, V: AsRef<[u8]>> Fields for [(N, V)] {
+impl<N: AsRef<[u8]>, V: AsRef<[u8]>> Fields for Vec<(N, V)> {
     fn visit<'s>(&'s self, see: &mut dyn FnMut(&'s [u8], &'s [u8])) {
         for (name, value) in self {
             see(name.as_ref(), value.as_ref());

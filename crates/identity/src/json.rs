@@ -114,7 +114,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_accepted_is_what_others_read(text in r#"\{("[ab]":[0-9]{1,3},){0,3}"c":"[a-z]*"\}"#) {
+        fn what_is_accepted_is_what_others_read(text in r#"\{("[ab]":[1-9][0-9]{0,2},){0,3}"c":"[a-z]*"\}"#) {
             let ours = object(text.as_bytes());
             let names = text.matches("\"a\":").count().max(text.matches("\"b\":").count());
             prop_assert_eq!(ours.is_some(), names < 2);

@@ -11,8 +11,6 @@ mod algorithm;
 mod config;
 mod key;
 mod source;
-#[cfg(test)]
-mod tests;
 mod token;
 
 use std::sync::Arc;
