@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::config::model::{self, Listener, ServiceName};
 use crate::directory::Directory;
 use crate::error::Error;
+use crate::guard::explain::{self, Explanation, Question};
 use crate::limit::Book;
 use crate::listener::Door;
 use crate::resolve;
@@ -77,7 +78,7 @@ impl Gateway {
         let drain = config.engine.drain;
         let (listeners, services) = (take(&mut config.listeners), take(&mut config.services));
         let book = Book::new(config.engine.limit_keys, Arc::clone(&seams.quotas));
-        let snapshot = Snapshot::new(config, &directory, &book);
+        let snapshot = Snapshot::new(config, &directory, &book, &*seams.identifier);
         let shared = Arc::new(Shared::new(snapshot, directory, book, seams, senders));
         let tls = Arc::new(UpstreamTls::default());
         let mut threads = Vec::new();
@@ -138,7 +139,9 @@ impl Gateway {
         self.shared.directory.configure(&before, &config.services);
         let drain = config.engine.drain;
         let (listeners, services) = (take(&mut config.listeners), take(&mut config.services));
-        let snapshot = Arc::new(Snapshot::new(config, &self.shared.directory, &self.shared.book));
+        let identifier = &*self.shared.seams.identifier;
+        let (directory, book) = (&self.shared.directory, &self.shared.book);
+        let snapshot = Arc::new(Snapshot::new(config, directory, book, identifier));
         let retired = self.shared.snapshot.swap(snapshot);
         for door in gone {
             door.closing.cancel();
@@ -203,6 +206,12 @@ impl Gateway {
     #[must_use]
     pub fn service(&self, name: &str) -> Option<ServiceView> {
         Some(self.shared.directory.get(name)?.view(Coarse::now()))
+    }
+
+    /// What the configuration in force says of a call: each rule of its guard, and the one that decides.
+    /// Whoever proves identities is asked as for the call itself.
+    pub async fn explain(&self, question: Question) -> Explanation {
+        explain::answer(&self.shared, question).await
     }
 
     /// Puts the gateway's metrics into a registry.

@@ -14,8 +14,8 @@ use crate::config::Config;
 use crate::config::model::{self, Engine, Named};
 use crate::connections::Connections;
 use crate::directory::Directory;
-use crate::guard::Guard;
 use crate::guard::telling::Telling;
+use crate::guard::{Guard, Identifier};
 use crate::health::Checks;
 use crate::limit::{Book, Limits};
 use crate::metrics::Metrics;
@@ -45,12 +45,18 @@ pub(crate) struct Snapshot {
 
 impl Snapshot {
     /// What calls need of a configuration, whose services `directory` knows.
-    pub(crate) fn new(config: Config, directory: &Directory, book: &Book) -> Self {
+    pub(crate) fn new(
+        config: Config,
+        directory: &Directory,
+        book: &Book,
+        identifier: &dyn Identifier,
+    ) -> Self {
         let limits = book.limits(&config);
         let Config { routes, named, guard, engine, .. } = config;
         let of_route = |route: &model::Route| route.guard.clone().or_else(|| guard.clone());
         let guards: Vec<Option<Arc<Guard>>> = routes.iter().map(of_route).collect();
-        let telling = Telling::new(guards.iter().flatten().chain(&guard).map(|guard| &**guard));
+        let all = guards.iter().flatten().chain(&guard).map(|guard| &**guard);
+        let telling = Telling::new(all, &identifier.adds());
         let place = |guard: &Option<Arc<Guard>>| guard.as_ref().map(Arc::as_ptr);
         let has_ways_around = guards.iter().any(|one| place(one) != place(&guards[0]));
         let routes = RouteTable::new(routes, &mut |name| directory.get_or_create(name));

@@ -1,12 +1,21 @@
 //! Each rule of a guard, its outcome for one call, and the one that decides. The rules are those by which
 //! calls are judged; here the others are told as well.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::facts::{Facts, condition};
+use http::Method;
+
+use super::facts::{self, Facts, condition};
 use super::rules::{PERMISSIONS, Rule, allows_address, permits};
-use super::seam::{Identity, Refusal};
+use super::seam::{Asked, ClientCertificate, Identity, Refusal, Verdict};
 use super::settings::Guard;
+use crate::cluster::Service;
+use crate::http::head::Fields;
+use crate::http::target::Target;
+use crate::proxy::leads_around;
+use crate::route::{Lookup, Outcome, Route};
+use crate::shared::Shared;
 
 /// What a guard says of a call.
 #[derive(Clone, Debug, PartialEq)]
@@ -130,5 +139,139 @@ fn why(guard: &Guard, rule: Rule, facts: &Facts<'_>) -> Option<String> {
             Err(failure) => format!("`{}` has no value: {failure}", when.source()),
         }),
         _ => None,
+    }
+}
+
+/// A call that is asked about.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Its method.
+    pub method: Method,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// Where it goes.
+    pub target: Target,
+    /// Its header section.
+    pub fields: Fields,
+    /// Where it comes from.
+    pub client: SocketAddr,
+    /// The certificate that its connection would show.
+    pub certificate: Option<Arc<ClientCertificate>>,
+}
+
+/// What the configuration in force says of a call.
+pub(crate) async fn answer(shared: &Shared, mut question: Question) -> Explanation {
+    let snapshot = shared.snapshot.load_full();
+    if let Some(telling) = &snapshot.telling {
+        telling.strip(&mut question.fields);
+    }
+    let lookup = question.lookup();
+    let (route, guard) = match snapshot.routes.find(&lookup) {
+        Outcome::Found(found) if leads_around(&snapshot, &lookup, found.route) => {
+            let why = "read less exactly, the path comes under the guard of another route";
+            return Explanation::refused(400, "path", why, Some(found.route));
+        }
+        Outcome::Found(found) => (found.route, snapshot.guard_of(found.route.index)),
+        Outcome::NotFound => {
+            return Explanation::refused(404, "route", "no route matches", None);
+        }
+        Outcome::MethodNotAllowed { .. } => {
+            let why = "routes match the path, but not with this method";
+            return Explanation::refused(405, "route", why, None);
+        }
+    };
+    let mut explanation = Explanation::of(route);
+    let Some(guard) = guard else { return explanation };
+    let caller = if guard.providers.is_empty() {
+        Caller::Nobody
+    } else {
+        let asked = question.asked();
+        let mut verdict = shared.seams.identifier.identify(&asked, &guard.providers);
+        loop {
+            verdict = match verdict {
+                Verdict::Known(identity) => break Caller::Known(identity),
+                Verdict::Nobody => break Caller::Nobody,
+                Verdict::Refused(refusal) => break Caller::Refused(refusal),
+                Verdict::WithBody(_) => break Caller::NeedsBody,
+                Verdict::Later(later) => later.await,
+            };
+        }
+    };
+    let identity = match &caller {
+        Caller::Known(identity) => Some(&**identity),
+        _ => None,
+    };
+    let facts = Facts { asked: question.asked(), identity, time: facts::now() };
+    (explanation.rulings, explanation.decides) = explain(guard, &caller, &facts);
+    explanation.dry_run = guard.dry_run;
+    let decides = explanation.decides.and_then(|index| explanation.rulings.get(index));
+    explanation.status = decides.filter(|_| !guard.dry_run).map(|ruling| match caller {
+        _ if ruling.rule != Rule::Identity.label() => 403,
+        Caller::Refused(Refusal::Unavailable) => 503,
+        Caller::Refused(Refusal::Forbidden(_)) => 403,
+        _ => 401,
+    });
+    if let Caller::Known(identity) = caller {
+        explanation.identity = Some(identity);
+    }
+    explanation
+}
+
+impl Question {
+    fn lookup(&self) -> Lookup<'_> {
+        Lookup {
+            host: self.target.host(),
+            path: self.target.path(),
+            query: self.target.query(),
+            method: &self.method,
+            fields: &self.fields,
+        }
+    }
+
+    fn asked(&self) -> Asked<'_> {
+        Asked {
+            method: &self.method,
+            scheme: self.scheme,
+            authority: self.target.authority().as_bytes(),
+            path_and_query: self.target.path_and_query().as_bytes(),
+            fields: &self.fields,
+            client: self.client,
+            certificate: self.certificate.as_ref(),
+        }
+    }
+}
+
+impl Explanation {
+    /// Nothing is asked of callers yet.
+    fn of(route: &Route<Arc<Service>>) -> Self {
+        let api = route.config.api.as_ref();
+        Self {
+            route: Some(Arc::clone(&route.config.name)),
+            api: api.map(|api| format!("{}@{}", api.name, api.version)),
+            identity: None,
+            rulings: Vec::new(),
+            decides: None,
+            dry_run: false,
+            status: None,
+        }
+    }
+
+    /// Refused before a guard is asked.
+    fn refused(
+        status: u16,
+        rule: &'static str,
+        why: &str,
+        route: Option<&Arc<Route<Arc<Service>>>>,
+    ) -> Self {
+        let rulings = vec![Ruling { rule, passes: false, why: why.into() }];
+        Self {
+            route: route.map(|route| Arc::clone(&route.config.name)),
+            api: None,
+            identity: None,
+            rulings,
+            decides: Some(0),
+            dry_run: false,
+            status: Some(status),
+        }
     }
 }

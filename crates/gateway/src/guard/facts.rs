@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::Method;
 use posthouse_expression::{Failure, Held, List, Map, Object, Program, Root, Value};
@@ -33,6 +34,12 @@ pub struct Facts<'a> {
     pub identity: Option<&'a Identity>,
     /// Now, in seconds of the Unix epoch.
     pub time: u64,
+}
+
+/// Now, in seconds of the Unix epoch.
+pub(crate) fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }
 
 /// Whether a condition holds.

@@ -120,6 +120,12 @@ pub trait Identifier: Send + Sync + 'static {
     /// Asks the providers, in this order: the first that finds a credential of its kind decides.
     fn identify(&self, asked: &Asked<'_>, providers: &[Arc<str>]) -> Verdict;
 
+    /// The headers that identities may add to calls ([`Identity::fields`]): they are taken out of every
+    /// call from outside. Asked when a configuration is put in force.
+    fn adds(&self) -> Vec<HeaderName> {
+        Vec::new()
+    }
+
     /// A short-lived signed JWT for this audience that tells a service who calls. `None` when nothing
     /// can be signed: the call is refused then.
     fn mint(&self, identity: &Arc<Identity>, audience: &str) -> Option<Arc<[u8]>>;

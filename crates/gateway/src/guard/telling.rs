@@ -18,11 +18,15 @@ pub(crate) struct Telling {
 }
 
 impl Telling {
-    /// The headers that these guards forward. One that means something of its own
+    /// The headers that these guards forward, and those that whoever proves identities adds. One that means something of its own
     /// (`Authorization`) stays, since credentials come in it.
-    pub(crate) fn new<'g>(guards: impl Iterator<Item = &'g Guard>) -> Self {
+    pub(crate) fn new<'g>(
+        guards: impl Iterator<Item = &'g Guard>,
+        added: &'g [HeaderName],
+    ) -> Self {
         let mut names: Vec<Box<[u8]>> = guards
             .flat_map(|guard| guard.forward.names())
+            .chain(added)
             .filter(|name| Known::of(name.as_str().as_bytes()) == Known::Other)
             .map(|name| name.as_str().bytes().map(plain).collect())
             .collect();

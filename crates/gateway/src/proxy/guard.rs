@@ -4,7 +4,6 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::{HeaderValue, StatusCode};
 
@@ -15,7 +14,7 @@ use super::respond;
 use crate::fault::Fault;
 use crate::guard::rules::{self, Rule};
 use crate::guard::settings::Guard;
-use crate::guard::{Answer, Asked, Facts, Refusal, Verdict, Violation, cors};
+use crate::guard::{Answer, Asked, Facts, Refusal, Verdict, Violation, cors, facts};
 use crate::upstream::{BodyKind, Frame, SourceError};
 
 /// What a refusal says beside its kind.
@@ -89,9 +88,8 @@ pub(super) fn asked<'a>(call: &'a Call, request: &'a Request) -> Asked<'a> {
 }
 
 /// What is known of a call.
-pub(super) fn facts<'a>(call: &'a Call, request: &'a Request) -> Facts<'a> {
-    let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    Facts { asked: asked(call, request), identity: call.identity.as_deref(), time }
+pub(super) fn known<'a>(call: &'a Call, request: &'a Request) -> Facts<'a> {
+    Facts { asked: asked(call, request), identity: call.identity.as_deref(), time: facts::now() }
 }
 
 /// The permission that whoever calls does not have.
@@ -100,7 +98,7 @@ fn missing(guard: &Guard, call: &Call, request: &Request) -> Option<Rule> {
         || !guard.scopes.is_empty()
         || !guard.roles.is_empty()
         || !guard.consumers.is_empty();
-    if asks { rules::missing(guard, &facts(call, request)) } else { None }
+    if asks { rules::missing(guard, &known(call, request)) } else { None }
 }
 
 /// Follows a verdict to its end: it may take time, or the whole body.
@@ -219,7 +217,7 @@ fn refuse(guard: &Guard, call: &mut Call, rule: &'static str, fault: Fault) -> R
         return Err(fault);
     }
     // A line a second: what is refused without end must not fill a disk.
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let now = facts::now();
     if guard.logged.swap(now, Ordering::Relaxed) != now {
         let (client, fault) = (call.client, fault.label());
         tracing::info!(route, rule, %client, "a guard in a dry run would have refused: {fault}");

@@ -82,7 +82,7 @@ fn share(snapshot: &Snapshot, call: &mut Call, request: &Request) -> Result<(), 
         identity,
         address: call.client.ip(),
         route: route.map_or("", |route| &route.config.name),
-        value: &|program| facts::key(program, &guard::facts(call, request)),
+        value: &|program| facts::key(program, &guard::known(call, request)),
     };
     match limit::admit(&policies, &caller, book, now) {
         Ok(share) => call.share = Some(share),

@@ -212,7 +212,7 @@ fn route<'s>(
         },
     };
     call.route = Some(Arc::clone(found.route));
-    if snapshot.has_ways_around && leads_around(snapshot, &lookup, found.route) {
+    if leads_around(snapshot, &lookup, found.route) {
         let refusal = Refusal { status: 400, reason: "path-ambiguous" };
         return Err(Box::new(respond::fault(call, Fault::Refused(refusal), None)));
     }
@@ -232,7 +232,14 @@ fn preflight<'s>(snapshot: &'s Snapshot, lookup: &Lookup<'_>) -> Option<Found<'s
 }
 
 /// Whether the path, as the most generous of services would read it, comes under another guard.
-fn leads_around(snapshot: &Snapshot, lookup: &Lookup<'_>, route: &Route<Arc<Service>>) -> bool {
+pub(crate) fn leads_around(
+    snapshot: &Snapshot,
+    lookup: &Lookup<'_>,
+    route: &Route<Arc<Service>>,
+) -> bool {
+    if !snapshot.has_ways_around {
+        return false;
+    }
     let Some(read) = twin::other_reading(lookup.path) else { return false };
     let Ok(path) = std::str::from_utf8(&read) else { return true };
     let Outcome::Found(other) = snapshot.routes.find(&Lookup { path, ..*lookup }) else {

@@ -1,6 +1,7 @@
 //! Tests of the check, on configurations as they would stand in the file.
 
 mod files;
+mod guard;
 mod mistakes;
 mod overlap;
 mod valid;
