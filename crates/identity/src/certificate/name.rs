@@ -83,7 +83,7 @@ pub(super) fn is_trust_domain(domain: &str) -> bool {
 type Attribute = (String, String);
 
 /// The parts of a subject, each with its attributes in order.
-fn parse(text: &str) -> Option<Vec<Vec<Attribute>>> {
+pub(super) fn parse(text: &str) -> Option<Vec<Vec<Attribute>>> {
     let mut parts = vec![Vec::new()];
     let mut rest = text;
     loop {
@@ -151,7 +151,7 @@ fn value(text: &str) -> Option<(String, Option<char>, &str)> {
 }
 
 /// Writes parts as RFC 4514 does, with everything escaped that could be read as something else.
-fn write<'a>(parts: impl Iterator<Item = &'a [Attribute]>) -> Box<str> {
+pub(super) fn write<'a>(parts: impl Iterator<Item = &'a [Attribute]>) -> Box<str> {
     let mut text = String::new();
     for part in parts {
         for (number, (kind, value)) in part.iter().enumerate() {

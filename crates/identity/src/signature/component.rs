@@ -147,7 +147,7 @@ impl Component {
             }
             Self::Field { name, form } => {
                 let mut lines = Vec::new();
-                request.fields.named(name, &mut |value| lines.push(value.trim_ascii()));
+                request.fields.named(name, &mut |value| lines.push(trimmed(value)));
                 if lines.is_empty() {
                     return Err(Unsigned::Missing);
                 }
@@ -208,6 +208,14 @@ impl Form {
         }
         Ok(())
     }
+}
+
+/// Without the white space around it (RFC 9110 §5.6.3), and nothing else.
+fn trimmed(value: &[u8]) -> &[u8] {
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let from = value.iter().position(|byte| !is_space(byte)).unwrap_or(value.len());
+    let to = value.iter().rposition(|byte| !is_space(byte)).map_or(from, |last| last + 1);
+    &value[from..to]
 }
 
 /// The host in lower case, and the port unless it is the scheme's own (RFC 9110 §4.2.3).

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use x509_parser::oid_registry as oid;
 use x509_parser::pem::Pem;
 use x509_parser::prelude::FromDer as _;
-use x509_parser::public_key::PublicKey;
+use x509_parser::public_key::{PublicKey, RSAPublicKey};
 use x509_parser::x509::SubjectPublicKeyInfo;
 
 /// The fewest bits of an RSA key.
@@ -158,8 +158,7 @@ fn public_bytes(algorithm: Algorithm, pem: &Pem) -> Result<Vec<u8>, String> {
     match pem.label.as_str() {
         "PUBLIC KEY" => {}
         "RSA PUBLIC KEY" if is_rsa => {
-            let (_, key) = x509_parser::public_key::RSAPublicKey::from_der(&pem.contents)
-                .map_err(|_| unfit())?;
+            let (_, key) = RSAPublicKey::from_der(&pem.contents).map_err(|_| unfit())?;
             return checked_rsa(&key, &pem.contents);
         }
         label => return Err(format!("this is a `{label}`, not a `PUBLIC KEY`")),
@@ -171,6 +170,11 @@ fn public_bytes(algorithm: Algorithm, pem: &Pem) -> Result<Vec<u8>, String> {
     let is_ed25519 = info.algorithm.algorithm == oid::OID_SIG_ED25519;
     match (algorithm, info.parsed()) {
         (_, Ok(PublicKey::RSA(key))) if is_rsa => checked_rsa(&key, bytes),
+        // A key that says of itself that it is for PSS only.
+        (Algorithm::RsaPssSha512, _) if info.algorithm.algorithm == oid::OID_PKCS1_RSASSAPSS => {
+            let (_, key) = RSAPublicKey::from_der(bytes).map_err(|_| unfit())?;
+            checked_rsa(&key, bytes)
+        }
         (Algorithm::EcdsaP256Sha256, Ok(PublicKey::EC(_))) if is_on(oid::OID_EC_P256) => {
             Ok(bytes.to_vec())
         }
@@ -182,10 +186,7 @@ fn public_bytes(algorithm: Algorithm, pem: &Pem) -> Result<Vec<u8>, String> {
     }
 }
 
-fn checked_rsa(
-    key: &x509_parser::public_key::RSAPublicKey<'_>,
-    bytes: &[u8],
-) -> Result<Vec<u8>, String> {
+fn checked_rsa(key: &RSAPublicKey<'_>, bytes: &[u8]) -> Result<Vec<u8>, String> {
     // The modulus may begin with a byte that only says that it is positive.
     let leading = key.modulus.iter().take_while(|byte| **byte == 0).count();
     let bits = (key.modulus.len() - leading) * 8;

@@ -114,6 +114,11 @@ const REGISTERED: [(&str, Structure); 17] = [
 ];
 
 impl Structures {
+    #[cfg(test)]
+    pub(super) fn with<const N: usize>(fields: [(&str, Structure); N]) -> Self {
+        Self(fields.map(|(name, what)| (name.to_owned(), what)).into())
+    }
+
     pub(super) fn of(&self, name: &str) -> Option<Structure> {
         let registered = REGISTERED.iter().find(|(known, _)| *known == name);
         registered.map(|(_, structure)| *structure).or_else(|| self.0.get(name).copied())
