@@ -126,6 +126,13 @@ pub trait Identifier: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// The path and query that a service is sent in place of these: without the credentials that the
+    /// providers look for in them. `None` when there are none.
+    fn conceal(&self, path_and_query: &[u8], providers: &[Arc<str>]) -> Option<Vec<u8>> {
+        let _ = (path_and_query, providers);
+        None
+    }
+
     /// A short-lived signed JWT for this audience that tells a service who calls. `None` when nothing
     /// can be signed: the call is refused then.
     fn mint(&self, identity: &Arc<Identity>, audience: &str) -> Option<Arc<[u8]>>;

@@ -15,6 +15,7 @@ use crate::fault::Fault;
 use crate::guard::rules::{self, Rule};
 use crate::guard::settings::Guard;
 use crate::guard::{Answer, Asked, Facts, Refusal, Verdict, Violation, cors, facts};
+use crate::http::target::Target;
 use crate::upstream::{BodyKind, Frame, SourceError};
 
 /// What a refusal says beside its kind.
@@ -46,6 +47,7 @@ pub(super) async fn guard(
     {
         let mut fields = respond::date();
         cors.answer(&method, &request.fields, &mut fields);
+        respond::browsers(guard, call.session.door.tls.is_some(), &mut fields);
         let local = Local {
             status: StatusCode::NO_CONTENT,
             fields,
@@ -63,6 +65,7 @@ pub(super) async fn guard(
             Verdict::Known(identity) => call.identity = Some(identity),
             verdict => Box::pin(settle(guard, verdict, call, request, body, client)).await?,
         }
+        conceal(guard, call, request)?;
     }
     if let Some(rule) = missing(guard, call, request) {
         refuse(guard, call, rule.label(), Fault::Forbidden)?;
@@ -72,6 +75,21 @@ pub(super) async fn guard(
         Box::pin(inspect(guard, call, request, body, client)).await?;
     }
     Ok(None)
+}
+
+/// Takes credentials out of the query, for whatever comes after: services, redirects, logs.
+fn conceal(guard: &Guard, call: &Call, request: &mut Request) -> Result<(), Fault> {
+    if request.target.query().is_none() {
+        return Ok(());
+    }
+    let identifier = &call.session.worker.shared.seams.identifier;
+    let whole = request.target.path_and_query().as_bytes();
+    if let Some(left) = identifier.conceal(whole, &guard.providers) {
+        let target = Target::new(request.target.authority_bytes(), &left);
+        // What is left of a target that was fine is fine; sent on as it was it must never be.
+        request.target = target.map_err(|_| Fault::IdentityUnavailable)?;
+    }
+    Ok(())
 }
 
 /// What of a call may be looked at.

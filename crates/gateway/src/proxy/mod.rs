@@ -77,7 +77,8 @@ pub(crate) async fn handle(
     };
     let mut reply = match passed {
         Ok(None) => go(&snapshot, call, &way, request, body, client).await,
-        Ok(Some(local)) => Reply::Local(local),
+        // What the guard answers itself, it has dressed.
+        Ok(Some(local)) => return Reply::Local(local),
         Err(fault) => Reply::Local(respond::fault(&mut call, fault, None)),
     };
     if let Some(guard) = guard {

@@ -133,6 +133,11 @@ pub(super) fn dress(guard: &Guard, is_tls: bool, request: &Fields, fields: &mut 
     {
         cors.mark(request, fields);
     }
+    browsers(guard, is_tls, fields);
+}
+
+/// The headers for browsers that a response does not have yet.
+pub(super) fn browsers(guard: &Guard, is_tls: bool, fields: &mut Fields) {
     let hsts = guard.hsts.as_ref().filter(|_| is_tls);
     let hsts = hsts.map(|value| (&STRICT_TRANSPORT_SECURITY, value));
     let others = guard.headers.iter().map(|(name, value)| (name, value));
