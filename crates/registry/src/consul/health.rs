@@ -17,11 +17,16 @@ pub(crate) async fn service(State(app): State<App>, Path(name): Path<String>, as
     let topic = Topic::Service(name.clone());
     let selection = ask.filter(wire::health(&wire::sample(), datacenter))?;
     ask.wait(&app, &topic).await?;
-    let gather = |state: &Registry| state.instances(&name).collect::<Vec<_>>();
-    let (mut views, index) = app.read_topic(&topic, gather).await?;
-    if let Some(body) = key.as_ref().and_then(|key| app.rendered.get(key, &views)) {
-        return Ok(reply::rendered(&ask, index, body));
-    }
+    let last = key.as_ref().and_then(|key| app.rendered.get(key));
+    let gather = |state: &Registry| match &last {
+        Some(last) if state.are_instances(&name, &last.views) => Err(last.body.clone()),
+        _ => Ok(state.instances(&name).collect::<Vec<_>>()),
+    };
+    let (gathered, index) = app.read_topic(&topic, gather).await?;
+    let mut views = match gathered {
+        Ok(views) => views,
+        Err(body) => return Ok(reply::rendered(&ask, index, body)),
+    };
     ask.put_near_first(&app, &mut views, |view| &view.node.value.name);
     let only_passing = ask.flag("passing");
     let list: Vec<_> = views

@@ -23,15 +23,16 @@ const WITHOUT_EFFECT: [&str; 6] = ["index", "wait", "stale", "consistent", "cach
 /// The answers about services. Each has one place, where another may take over.
 #[derive(Debug)]
 pub(crate) struct Rendered {
-    places: Mutex<Vec<Option<Entry>>>,
+    places: Mutex<Vec<Option<Arc<Entry>>>>,
     hasher: RandomState,
 }
 
+/// An answer, and what it shows.
 #[derive(Debug)]
-struct Entry {
+pub(crate) struct Entry {
     key: Key,
-    views: Vec<InstanceView>,
-    body: Bytes,
+    pub(crate) views: Vec<InstanceView>,
+    pub(crate) body: Bytes,
 }
 
 /// Who asks for what.
@@ -63,11 +64,11 @@ impl Rendered {
         Self { places: Mutex::new(places), hasher: RandomState::new() }
     }
 
-    /// The body that was written for these instances, if it still is here.
-    pub(crate) fn get(&self, key: &Key, views: &[InstanceView]) -> Option<Bytes> {
+    /// The last answer. It is right as long as its views are those of the state.
+    pub(crate) fn get(&self, key: &Key) -> Option<Arc<Entry>> {
         let places = self.places();
         let entry = places.get(self.place(key))?.as_ref()?;
-        (entry.key == *key && are_same(&entry.views, views)).then(|| entry.body.clone())
+        (entry.key == *key).then(|| Arc::clone(entry))
     }
 
     pub(crate) fn put(&self, key: Key, views: Vec<InstanceView>, body: &Bytes) {
@@ -75,7 +76,7 @@ impl Rendered {
         if body.len() <= LARGEST
             && let Some(place) = self.places().get_mut(place)
         {
-            *place = Some(Entry { key, views, body: body.clone() });
+            *place = Some(Arc::new(Entry { key, views, body: body.clone() }));
         }
     }
 
@@ -84,19 +85,7 @@ impl Rendered {
         usize::try_from(self.hasher.hash_one(key) % PLACES as u64).unwrap_or(0)
     }
 
-    fn places(&self) -> MutexGuard<'_, Vec<Option<Entry>>> {
+    fn places(&self) -> MutexGuard<'_, Vec<Option<Arc<Entry>>>> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Whether all of it is the very same. What is stored is replaced and never changed.
-fn are_same(some: &[InstanceView], others: &[InstanceView]) -> bool {
-    let same = |(one, other): (&InstanceView, &InstanceView)| {
-        let checks = || one.checks.iter().zip(&other.checks);
-        Arc::ptr_eq(&one.instance, &other.instance)
-            && Arc::ptr_eq(&one.node, &other.node)
-            && one.checks.len() == other.checks.len()
-            && checks().all(|(one, other)| Arc::ptr_eq(one, other))
-    };
-    some.len() == others.len() && some.iter().zip(others).all(same)
 }

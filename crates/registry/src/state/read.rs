@@ -122,6 +122,17 @@ impl State {
         places.filter_map(|(node, id)| self.instance(node, id))
     }
 
+    /// Whether [`State::instances`] would give exactly what these are. What is stored is replaced and
+    /// never changed, so it is enough to see that it is in the same place.
+    pub(crate) fn are_instances(&self, service: &ServiceName, views: &[InstanceView]) -> bool {
+        let places = self.services.get(service).map(|entry| &entry.instances);
+        let is = |((node, id), view): (&(NodeName, InstanceId), &InstanceView)| {
+            self.nodes.get(node).is_some_and(|node| node.is_view(id, view))
+        };
+        places.map_or(0, BTreeSet::len) == views.len()
+            && places.into_iter().flatten().zip(views).all(is)
+    }
+
     /// The instances of a service without their checks, ordered by node and id.
     pub fn instances_bare(&self, service: &ServiceName) -> impl Iterator<Item = InstanceView> {
         let places = self.services.get(service).into_iter().flat_map(|entry| &entry.instances);
@@ -199,12 +210,28 @@ impl State {
 
 impl NodeEntry {
     fn view(&self, entry: &InstanceEntry) -> InstanceView {
-        let checks = self.node_checks.iter().chain(&entry.checks);
         InstanceView {
             node: Arc::clone(&self.node),
             instance: Arc::clone(&entry.instance),
-            checks: checks.filter_map(|id| self.checks.get(id)).map(Arc::clone).collect(),
+            checks: self.checks_of(entry).map(Arc::clone).collect(),
         }
+    }
+
+    fn is_view(&self, id: &InstanceId, view: &InstanceView) -> bool {
+        self.instances.get(id).is_some_and(|entry| {
+            Arc::ptr_eq(&self.node, &view.node)
+                && Arc::ptr_eq(&entry.instance, &view.instance)
+                && self.checks_of(entry).map(Arc::as_ptr).eq(view.checks.iter().map(Arc::as_ptr))
+        })
+    }
+
+    /// The checks that say how an instance is: the node's, then its own.
+    fn checks_of<'a>(
+        &'a self,
+        entry: &'a InstanceEntry,
+    ) -> impl Iterator<Item = &'a Arc<Stored<Check>>> {
+        let ids = self.node_checks.iter().chain(&entry.checks);
+        ids.filter_map(|id| self.checks.get(id))
     }
 
     fn check_views(&self) -> impl Iterator<Item = CheckView> {

@@ -7,9 +7,9 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use posthouse_base::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Unreadable, is_default};
+use super::{Each, Unreadable, is_default};
 use crate::state::kv::{self, Image};
-use crate::state::{Index, Stored};
+use crate::state::{Index, Key, Stored};
 
 type Text = Arc<str>;
 
@@ -21,7 +21,7 @@ pub(super) enum Event {
     TreeDeleted { prefix: Text },
 }
 
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Default, Deserialize)]
 pub(super) struct Checkpoint {
     /// With when each came and when it last changed.
     entries: Vec<(Entry, u64, u64)>,
@@ -91,20 +91,25 @@ impl Entry {
     }
 }
 
-impl From<&Image> for Checkpoint {
-    fn from(image: &Image) -> Self {
-        let entries = image.entries.iter().map(|stored| {
-            let Stored { value, created, modified } = stored.as_ref();
-            (value.into(), created.get(), modified.get())
-        });
-        let tombstones = image.tombstones.iter();
-        let delays = image.delays.iter();
-        Self {
-            entries: entries.collect(),
-            tombstones: tombstones.map(|(key, index)| (key.to_shared(), index.get())).collect(),
-            floor: image.floor.get(),
-            delays: delays.map(|(key, until)| (key.to_shared(), until.as_millis())).collect(),
-        }
+/// In the form of [`Checkpoint`], written piece by piece.
+pub(super) fn checkpoint(image: &Image) -> impl Serialize {
+    #[derive(Serialize)]
+    struct Written<E, T, D> {
+        entries: E,
+        tombstones: T,
+        floor: u64,
+        delays: D,
+    }
+    let entry = |stored: &Arc<Stored<kv::Entry>>| {
+        (Entry::from(&stored.value), stored.created.get(), stored.modified.get())
+    };
+    let tombstone = |(key, index): &(Key, Index)| (key.to_shared(), index.get());
+    let delay = |(key, until): &(Key, Timestamp)| (key.to_shared(), until.as_millis());
+    Written {
+        entries: Each(&image.entries, entry),
+        tombstones: Each(&image.tombstones, tombstone),
+        floor: image.floor.get(),
+        delays: Each(&image.delays, delay),
     }
 }
 

@@ -12,13 +12,14 @@
 //! here and nowhere else ([`record`]).
 
 mod catalog;
+mod check;
 mod kv;
 mod rules;
 mod session;
 #[cfg(test)]
 mod tests;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::state;
 
@@ -47,7 +48,7 @@ enum Event {
     Session(session::Event),
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Checkpoint {
     catalog: catalog::Checkpoint,
     #[serde(default)]
@@ -69,14 +70,34 @@ pub(crate) fn events(record: &[u8]) -> Result<Vec<state::Event>, Unreadable> {
     written.into_iter().map(read).collect()
 }
 
-/// A state as it is written.
+/// A state as it is written, in the form of [`Checkpoint`].
 pub(crate) fn checkpoint(image: &state::Image) -> Vec<u8> {
-    let written = Checkpoint {
-        catalog: image.into(),
-        kv: (&image.kv).into(),
+    #[derive(Serialize)]
+    struct Written<C, K> {
+        catalog: C,
+        kv: K,
+        sessions: session::Checkpoint,
+    }
+    let written = Written {
+        catalog: catalog::checkpoint(image),
+        kv: kv::checkpoint(&image.kv),
         sessions: (&image.sessions).into(),
     };
     serde_json::to_vec(&written).unwrap_or_default()
+}
+
+/// A list whose elements are put into their written form one by one, as they are written: all of
+/// them at once would take several times the memory of the state.
+struct Each<'a, T, F>(&'a [T], F);
+
+impl<'a, T, F, W> Serialize for Each<'a, T, F>
+where
+    F: Fn(&'a T) -> W,
+    W: Serialize,
+{
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(&self.1))
+    }
 }
 
 /// A state, read back.

@@ -167,7 +167,11 @@ async fn when_the_engine_is_gone_what_was_known_stays() {
     assert!(house.metrics_of_engine().contains("posthouse_registry_engine_up 0"));
 
     // The engine is back, and knows of something else.
-    let back = House::with(|raw| raw.address = address.to_string()).await;
+    let back = House::with(|raw| {
+        raw.address = address.to_string();
+        raw.dns = Some("off".into());
+    })
+    .await;
     back.register(r#"{"ID": "d", "Name": "db", "Port": 2}"#).await;
     until(&house, "db", &[("d", Status::Passing)]).await;
     until(&house, "web", &[]).await;
