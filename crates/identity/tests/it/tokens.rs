@@ -93,7 +93,8 @@ async fn a_public_key_is_never_a_secret() {
         // Even where both kinds are taken.
         let algorithms = [honest.algorithm, "HS256", "HS384", "HS512"];
         let jwk = honest.jwk();
-        let world = World::of("jwt", &settings(&folder, std::slice::from_ref(&jwk), &algorithms)).await;
+        let world =
+            World::of("jwt", &settings(&folder, std::slice::from_ref(&jwk), &algorithms)).await;
         let mut secrets =
             vec![jwk.to_string().into_bytes(), json!({"keys": [jwk.clone()]}).to_string().into()];
         for part in ["n", "x", "y"] {
