@@ -19,6 +19,7 @@ use posthouse_gateway::{Gateway, Seams};
 use prometheus_client::registry::Registry as Metrics;
 
 use crate::access::AccessLog;
+use crate::guard::quotas::Quotas;
 
 /// A running gateway.
 pub(crate) struct Calls {
@@ -34,12 +35,15 @@ impl Calls {
     pub(crate) fn start(
         config: Config,
         access: AccessLog,
+        quotas: Quotas,
         metrics: &mut Metrics,
         tasks: &Tasks,
     ) -> anyhow::Result<Self> {
         let access = Arc::new(access);
         let recorder = Arc::clone(&access) as Arc<dyn Recorder>;
-        let gateway = Gateway::start(config, Seams::new(recorder), tasks)?;
+        let mut seams = Seams::new(recorder);
+        seams.quotas = Arc::new(quotas);
+        let gateway = Gateway::start(config, seams, tasks)?;
         gateway.register_metrics(metrics);
         Ok(Self { gateway, access })
     }

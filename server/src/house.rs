@@ -19,6 +19,7 @@ use crate::cli::Part;
 use crate::config::{Config, Source};
 use crate::control::{Cause, Control};
 use crate::data::{Addresses, DataFolder};
+use crate::guard::quotas::Quotas;
 use crate::signals::{Asked, Signals};
 
 /// How long the admin API and the registry may take to end what they have begun.
@@ -33,6 +34,8 @@ pub(crate) struct House {
     control: Arc<Control>,
     registry: Option<Registry>,
     admin: Option<admin::Server>,
+    /// What was used of quotas.
+    quotas: Quotas,
     /// What everything lasting is written to.
     journal: Arc<Sqlite>,
     /// Everything that is no interface: the registry's rules, followers, the watch on the file.
@@ -60,6 +63,8 @@ impl House {
         journal.register_metrics(&mut metrics);
         let audit = Audit::open(Arc::clone(&journal) as Arc<dyn Journal>).await?;
         audit.register_metrics(&mut metrics);
+        let quotas = Quotas::open(Some(Arc::clone(&journal) as Arc<dyn Journal>), &tasks).await;
+        let quotas = quotas.context("what was used of quotas cannot be brought back")?;
         let registry = match config.registry.clone() {
             None => None,
             Some(names) => {
@@ -83,7 +88,8 @@ impl House {
             None => None,
             Some(config) => {
                 let access = AccessLog::open(&config.engine.access_log, lines)?;
-                Some(Arc::new(Calls::start(config, access, &mut metrics, &tasks)?))
+                let quotas = quotas.clone();
+                Some(Arc::new(Calls::start(config, access, quotas, &mut metrics, &tasks)?))
             }
         };
         if let (Some(names), Some(calls)) = (&names, &calls) {
@@ -119,7 +125,7 @@ impl House {
             let follow = proposals::follow(Arc::clone(&control), names);
             tasks.spawn("routes that services bring", follow);
         }
-        let house = Self { control, registry, admin, journal, tasks };
+        let house = Self { control, registry, admin, quotas, journal, tasks };
         house.announce()?;
         Ok(house)
     }
@@ -160,6 +166,9 @@ impl House {
             && tokio::time::timeout(SAVING, registry.handle().close()).await.is_err()
         {
             tracing::warn!("the registry did not write down where it stands in time");
+        }
+        if tokio::time::timeout(SAVING, self.quotas.close()).await.is_err() {
+            tracing::warn!("what was used of quotas was not written down in time");
         }
         let left = self.tasks.finish(CLOSING).await;
         if left > 0 {

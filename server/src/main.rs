@@ -15,6 +15,7 @@ mod config;
 mod control;
 mod data;
 mod demo;
+mod guard;
 mod house;
 mod inputs;
 mod signals;

@@ -63,7 +63,7 @@ pub(super) fn limit(
 }
 
 /// Asks the limits, and notes what they give.
-fn share(snapshot: &Snapshot, call: &mut Call, request: &Request) -> Result<(), Fault> {
+pub(super) fn share(snapshot: &Snapshot, call: &mut Call, request: &Request) -> Result<(), Fault> {
     let route = call.route.as_deref();
     let identity = call.identity.as_deref();
     let by_plan = identity.and_then(|known| known.plan.as_deref());

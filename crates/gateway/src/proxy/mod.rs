@@ -98,7 +98,15 @@ async fn go(
 ) -> Reply {
     let mut plan = match decide(snapshot, &mut call, way, request) {
         Ok(Decided::Forward(plan)) => plan,
-        Ok(Decided::Local(local)) => return Reply::Local(respond::local(&mut call, local)),
+        Ok(Decided::Local(mut local)) => {
+            if let Err(fault) = limit::share(snapshot, &mut call, request) {
+                return Reply::Local(respond::fault(&mut call, fault, None));
+            }
+            if let Some(share) = &call.share {
+                share.show(&mut local.fields);
+            }
+            return Reply::Local(respond::local(&mut call, local));
+        }
         Err(fault) => return Reply::Local(respond::fault(&mut call, fault, None)),
     };
     match run(snapshot, &mut call, request, &mut plan, body, client).await {

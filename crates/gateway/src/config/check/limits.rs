@@ -115,6 +115,10 @@ impl Check<'_> {
             "route" => LimitBy::Route,
             "all" => LimitBy::All,
             other => {
+                if let Some(written) = other.strip_prefix("cel:") {
+                    let program = self.condition(path, written.trim());
+                    return program.map_or(LimitBy::All, |one| LimitBy::Value(Arc::new(one)));
+                }
                 const KNOWN: [&str; 6] = ["consumer", "subject", "key", "address", "route", "all"];
                 let message = format!("`{other}` is nothing that calls are counted by");
                 let finding = self.report.error(path, message);

@@ -2,6 +2,7 @@
 
 mod files;
 mod guard;
+mod limits;
 mod mistakes;
 mod overlap;
 mod valid;
