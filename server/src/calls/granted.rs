@@ -112,6 +112,9 @@ fn look(
         return Err("it is not one route".into());
     };
     goes_to(&route, &source.service)?;
+    if route.guard.is_some() {
+        return Err("who may call is for the file to say, not for a service".into());
+    }
     let segments = template(&route.matching)
         .ok_or("its path is no template: what it means cannot be told from outside")?;
     let covers = |grant: &&&Grant| {
@@ -300,6 +303,12 @@ grants:
             "users",
             r#"{ "match": { "host": "shop.example", "path": "/users/x" }, "service": "users" }"#,
         );
+    }
+
+    #[test]
+    fn a_service_does_not_say_who_may_call() {
+        let open = "{ match: { host: shop.example, path: /users }, service: users, guard: { open: true } }";
+        refused("users", open, "who may call is for the file to say");
     }
 
     #[test]

@@ -116,7 +116,13 @@ fn missing(guard: &Guard, call: &Call, request: &Request) -> Option<Rule> {
         || !guard.scopes.is_empty()
         || !guard.roles.is_empty()
         || !guard.consumers.is_empty();
-    if asks { rules::missing(guard, &known(call, request)) } else { None }
+    if !asks {
+        return None;
+    }
+    // The clock is read for conditions only.
+    let time = if guard.when.is_some() { facts::now() } else { 0 };
+    let identity = call.identity.as_deref();
+    rules::missing(guard, &Facts { asked: asked(call, request), identity, time })
 }
 
 /// Follows a verdict to its end: it may take time, or the whole body.

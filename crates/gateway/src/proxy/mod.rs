@@ -76,7 +76,7 @@ pub(crate) async fn handle(
         None => Ok(None),
     };
     let mut reply = match passed {
-        Ok(None) => go(&snapshot, call, &way, request, body, client).await,
+        Ok(None) => go(&snapshot, call, way, request, body, client).await,
         // What the guard answers itself, it has dressed.
         Ok(Some(local)) => return Reply::Local(local),
         Err(fault) => Reply::Local(respond::fault(&mut call, fault, None)),
@@ -91,7 +91,7 @@ pub(crate) async fn handle(
 async fn go(
     snapshot: &Snapshot,
     mut call: Call,
-    way: &Way<'_>,
+    way: Way<'_>,
     request: &mut Request,
     body: Body,
     client: &mut dyn Client,
@@ -273,14 +273,14 @@ enum Decided {
 fn decide(
     snapshot: &Snapshot,
     call: &mut Call,
-    way: &Way<'_>,
+    way: Way<'_>,
     request: &Request,
 ) -> Result<Decided, Fault> {
     let found = match way {
         Way::Route(found) => found,
         Way::Named(service) => {
             let deadline = deadline(call, request, snapshot.named.timeout);
-            let (service, caught) = (Arc::clone(service), Caught::default());
+            let caught = Caught::default();
             let plan = Plan { service, route: None, caught, deadline, admission: None };
             return Ok(Decided::Forward(plan));
         }
@@ -293,14 +293,9 @@ fn decide(
             drop(rng);
             call.service = Some(Arc::clone(&service));
             let deadline = deadline(call, request, route.config.timeout);
-            let caught = found.caught.clone();
-            Ok(Decided::Forward(Plan {
-                service,
-                route: Some(route),
-                caught,
-                deadline,
-                admission: None,
-            }))
+            let caught = found.caught;
+            let plan = Plan { service, route: Some(route), caught, deadline, admission: None };
+            Ok(Decided::Forward(plan))
         }
         Action::Redirect(redirect) => {
             let scheme = call.session.scheme();
