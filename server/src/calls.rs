@@ -1,25 +1,26 @@
 //! The gateway as the house holds it: with its access log, and told by the registry where the
 //! instances are. The gateway knows no registry, and the registry no gateway; [`names`] is the wire
 //! between them. Routes that services bring come by [`proposals`] and are taken by the rules of
-//! [`granted`].
+//! [`granted`]; [`parts`] puts them, the file and the catalog together.
 
 pub(crate) mod granted;
 pub(crate) mod names;
+pub(crate) mod parts;
 pub(crate) mod proposals;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use posthouse_base::task::Tasks;
+use posthouse_gateway::Gateway;
 use posthouse_gateway::access::Recorder;
 use posthouse_gateway::cluster::view::ServiceView;
 use posthouse_gateway::config::Config;
 use posthouse_gateway::view::View;
-use posthouse_gateway::{Gateway, Seams};
 use prometheus_client::registry::Registry as Metrics;
 
 use crate::access::AccessLog;
-use crate::guard::quotas::Quotas;
+use crate::guard::Guard;
 
 /// A running gateway.
 pub(crate) struct Calls {
@@ -35,15 +36,13 @@ impl Calls {
     pub(crate) fn start(
         config: Config,
         access: AccessLog,
-        quotas: Quotas,
+        guard: &Guard,
         metrics: &mut Metrics,
         tasks: &Tasks,
     ) -> anyhow::Result<Self> {
         let access = Arc::new(access);
         let recorder = Arc::clone(&access) as Arc<dyn Recorder>;
-        let mut seams = Seams::new(recorder);
-        seams.quotas = Arc::new(quotas);
-        let gateway = Gateway::start(config, seams, tasks)?;
+        let gateway = Gateway::start(config, guard.seams(recorder), tasks)?;
         gateway.register_metrics(metrics);
         Ok(Self { gateway, access })
     }

@@ -14,19 +14,23 @@ use arc_swap::ArcSwap;
 use notify::{RecursiveMode, Watcher as _};
 use posthouse_base::config::Severity;
 use posthouse_base::time::Timestamp;
+use posthouse_catalog as catalog;
+use posthouse_catalog::state::Mark;
 use posthouse_journal::config as journal;
 use posthouse_registry as registry;
-use tokio::sync::Notify;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
 
 use crate::audit::{Audit, Entry};
 use crate::backroom::{Backroom, Share};
 use crate::calls::Calls;
-use crate::calls::granted::{Admitted, Proposals, Refused, admit};
+use crate::calls::granted::{Proposals, Refused};
+use crate::calls::parts::Parts;
 use crate::cli::Part;
 use crate::config::admin::AdminKey;
-use crate::config::grant::Grant;
 use crate::config::{Config, Findings, Source};
 use crate::data::{Addresses, DataFolder};
+use crate::guard::{Guard, made};
 use crate::house::restrict;
 use crate::inputs::Inputs;
 
@@ -35,6 +39,9 @@ const SETTLING: Duration = Duration::from_millis(50);
 
 /// How often the file is looked at besides: notices get lost, on network file systems above all.
 const LOOKING: Duration = Duration::from_secs(3);
+
+/// How long somebody who has changed the catalog waits for calls to see it.
+const TAKING_OVER: Duration = Duration::from_secs(20);
 
 /// Why a configuration was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,43 +114,11 @@ pub(crate) struct Control {
     /// One reload at a time.
     turn: tokio::sync::Mutex<()>,
     ending: AtomicBool,
-    brought: Mutex<BroughtRoutes>,
-}
-
-/// Routes that services bring, and what they are looked at by.
-#[derive(Debug, Default)]
-struct BroughtRoutes {
-    grants: Vec<Grant>,
-    /// The gateway's configuration as the file has it; absent when the file grants nothing.
-    file: Option<posthouse_gateway::config::Config>,
-    proposals: Proposals,
-    admitted: Admitted,
-}
-
-impl BroughtRoutes {
-    fn new(config: &Config) -> Self {
-        let file = config.gateway.clone().filter(|_| !config.grants.is_empty());
-        Self { grants: config.grants.clone(), file, ..Self::default() }
-    }
-
-    /// Looks at everything anew. Says in the log what is refused that was not before.
-    fn admit(&mut self) {
-        let admitted = match &self.file {
-            Some(file) => admit(&self.proposals, &self.grants, file),
-            None => Admitted::nothing(&self.proposals),
-        };
-        for refused in &admitted.refused {
-            if !self.admitted.refused.contains(refused) {
-                let Refused { source, reason } = refused;
-                tracing::warn!(
-                    service = source.service,
-                    route = source.name,
-                    "a route that a service brings is refused: {reason}"
-                );
-            }
-        }
-        self.admitted = admitted;
-    }
+    guard: Arc<Guard>,
+    /// What the gateway runs by, in its parts.
+    parts: Mutex<Parts>,
+    /// Up to which mark the catalog is in force.
+    catalog: watch::Sender<Mark>,
 }
 
 impl Control {
@@ -151,9 +126,8 @@ impl Control {
         config: &Config,
         source: Source,
         only: Vec<Part>,
-        data: DataFolder,
-        audit: Audit,
-        calls: Option<Arc<Calls>>,
+        (data, audit, guard): (DataFolder, Audit, Arc<Guard>),
+        (calls, parts): (Option<Arc<Calls>>, Parts),
         (registry_address, dns_address): (Option<SocketAddr>, Option<SocketAddr>),
     ) -> Self {
         let now = Timestamp::now();
@@ -190,7 +164,9 @@ impl Control {
             standing: Mutex::new(Standing { version: 1, since: now, last, seen }),
             turn: tokio::sync::Mutex::default(),
             ending: AtomicBool::new(false),
-            brought: Mutex::new(BroughtRoutes::new(config)),
+            guard,
+            catalog: watch::Sender::new(parts.mark()),
+            parts: Mutex::new(parts),
             only,
             source,
         }
@@ -355,18 +331,28 @@ impl Control {
     }
 
     fn put_in_force(&self, config: Config) -> anyhow::Result<()> {
-        let mut brought = BroughtRoutes::new(&config);
-        if let (Some(calls), Some(mut gateway)) = (&self.calls, config.gateway) {
+        let catalog = &self.guard.catalog;
+        let preview = catalog.preview_declared(config.catalog.clone())?;
+        let mut parts = Parts::new(&config, &preview.made, preview.mark);
+        if let Some(made::Problem { key, place, message }) = parts.problems().first() {
+            anyhow::bail!("the {key} would not work any more: {place}: {message}");
+        }
+        self.guard.configure(&config)?;
+        if !preview.plan.is_empty() {
+            let declare = catalog.declare(config.catalog.clone());
+            let declared = Handle::current().block_on(declare)?;
+            parts = Parts::new(&config, catalog.standing().made(), declared.mark);
+        }
+        parts = parts.with_services_of(&self.parts());
+        if let (Some(calls), Some(gateway)) = (&self.calls, config.gateway) {
             let before = self.addresses();
-            brought.proposals = self.brought().proposals.clone();
-            brought.admit();
-            brought.admitted.add_to(&mut gateway);
-            calls.apply(gateway)?;
-            *self.brought() = brought;
+            calls.apply(parts.with(gateway))?;
             if self.addresses() != before {
                 self.tell_addresses()?;
             }
         }
+        self.catalog.send_replace(parts.mark());
+        *self.parts() = parts;
         if let Some(admin) = config.admin {
             self.admin_keys.store(Arc::new(admin.keys));
         }
@@ -375,37 +361,83 @@ impl Control {
 
     /// Takes over the routes that services bring now, as far as the file grants them.
     pub(crate) async fn propose_routes(self: &Arc<Self>, proposals: Proposals) {
-        let _turn = self.turn.lock().await;
-        let this = Arc::clone(self);
-        let share = Share::for_size(self.source.size());
-        let put = self.backroom.run(share, move || this.put_brought(proposals)).await;
-        if let Err(error) = put.map_err(anyhow::Error::from).flatten() {
-            tracing::error!("the routes that services bring are not in force: {error:#}");
+        self.change("the routes that services bring", move |parts| parts.take_proposals(proposals))
+            .await;
+    }
+
+    /// Takes over what the catalog makes, whenever it changes, for as long as the house stands.
+    pub(crate) async fn follow_catalog(self: Arc<Self>) {
+        let mut marks = self.guard.catalog.follow();
+        loop {
+            let standing = self.guard.catalog.standing();
+            let mark = *marks.borrow_and_update();
+            if mark > *self.catalog.borrow() {
+                let take = move |parts: &mut Parts| {
+                    parts.take_catalog(standing.made(), standing.mark());
+                };
+                self.change("what the catalog makes", take).await;
+                self.catalog.send_replace(mark);
+            }
+            if marks.changed().await.is_err() {
+                return;
+            }
         }
     }
 
-    fn put_brought(&self, proposals: Proposals) -> anyhow::Result<()> {
-        let gateway = {
-            let mut brought = self.brought();
-            brought.proposals = proposals;
-            brought.admit();
-            let Some(mut gateway) = brought.file.clone() else { return Ok(()) };
-            brought.admitted.add_to(&mut gateway);
-            gateway
+    /// Waits until calls see the catalog as it is at this mark.
+    pub(crate) async fn catalog_at(&self, mark: Mark) {
+        let mut reached = self.catalog.subscribe();
+        let reached = reached.wait_for(|reached| *reached >= mark);
+        if tokio::time::timeout(TAKING_OVER, reached).await.is_err() {
+            tracing::warn!("a change of the catalog takes long to be in force");
+        }
+    }
+
+    /// What of the catalog could not be taken if it made this, and could before.
+    pub(crate) fn new_problems_with(&self, made: &catalog::routes::Made) -> Vec<made::Problem> {
+        let parts = self.parts();
+        let problems = parts.problems_with(made).into_iter();
+        problems.filter(|problem| !parts.problems().contains(problem)).collect()
+    }
+
+    /// Changes one of the parts that the gateway runs by, and puts all of it in force.
+    async fn change(
+        self: &Arc<Self>,
+        what: &str,
+        change: impl FnOnce(&mut Parts) + Send + 'static,
+    ) {
+        let _turn = self.turn.lock().await;
+        let this = Arc::clone(self);
+        let share = Share::for_size(self.source.size());
+        let put = move || {
+            let gateway = {
+                let mut parts = this.parts();
+                change(&mut parts);
+                parts.together()
+            };
+            match (&this.calls, gateway) {
+                (Some(calls), Some(gateway)) => calls.apply(gateway),
+                _ => Ok(()),
+            }
         };
-        match &self.calls {
-            Some(calls) => calls.apply(gateway),
-            None => Ok(()),
+        let put = self.backroom.run(share, put).await;
+        if let Err(error) = put.map_err(anyhow::Error::from).flatten() {
+            tracing::error!("{what} is not in force: {error:#}");
         }
     }
 
     /// The routes that services bring and that are not taken.
     pub(crate) fn refused_routes(&self) -> Vec<Refused> {
-        self.brought().admitted.refused.clone()
+        self.parts().refused_routes()
     }
 
-    fn brought(&self) -> MutexGuard<'_, BroughtRoutes> {
-        self.brought.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Who may pass, and by which version.
+    pub(crate) fn guard(&self) -> &Arc<Guard> {
+        &self.guard
+    }
+
+    fn parts(&self) -> MutexGuard<'_, Parts> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What `config` changes that this process cannot change any more.

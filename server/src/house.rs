@@ -14,12 +14,13 @@ use prometheus_client::registry::Registry as Metrics;
 use crate::access::AccessLog;
 use crate::admin;
 use crate::audit::Audit;
+use crate::calls::parts::Parts;
 use crate::calls::{Calls, names, proposals};
 use crate::cli::Part;
 use crate::config::{Config, Source};
 use crate::control::{Cause, Control};
 use crate::data::{Addresses, DataFolder};
-use crate::guard::quotas::Quotas;
+use crate::guard::Guard;
 use crate::signals::{Asked, Signals};
 
 /// How long the admin API and the registry may take to end what they have begun.
@@ -34,8 +35,6 @@ pub(crate) struct House {
     control: Arc<Control>,
     registry: Option<Registry>,
     admin: Option<admin::Server>,
-    /// What was used of quotas.
-    quotas: Quotas,
     /// What everything lasting is written to.
     journal: Arc<Sqlite>,
     /// Everything that is no interface: the registry's rules, followers, the watch on the file.
@@ -63,8 +62,6 @@ impl House {
         journal.register_metrics(&mut metrics);
         let audit = Audit::open(Arc::clone(&journal) as Arc<dyn Journal>).await?;
         audit.register_metrics(&mut metrics);
-        let quotas = Quotas::open(Some(Arc::clone(&journal) as Arc<dyn Journal>), &tasks).await;
-        let quotas = quotas.context("what was used of quotas cannot be brought back")?;
         let registry = match config.registry.clone() {
             None => None,
             Some(names) => {
@@ -82,16 +79,10 @@ impl House {
         let names = registry.as_ref().map(Registry::handle);
         let names = names.or_else(|| engine.as_ref().map(Engine::handle)).cloned();
 
-        let lines = Counters::default();
-        lines.register(&mut metrics, "posthouse_access_log");
-        let calls = match config.gateway.clone() {
-            None => None,
-            Some(config) => {
-                let access = AccessLog::open(&config.engine.access_log, lines)?;
-                let quotas = quotas.clone();
-                Some(Arc::new(Calls::start(config, access, quotas, &mut metrics, &tasks)?))
-            }
-        };
+        let log = Arc::clone(&journal) as Arc<dyn Journal>;
+        let guard = Arc::new(Guard::start(&config, &log, &tasks).await?);
+        guard.register_metrics(&mut metrics);
+        let (calls, parts) = start_calls(&config, &guard, &mut metrics, &tasks)?;
         if let (Some(names), Some(calls)) = (&names, &calls) {
             let follower = names.follow();
             tasks.spawn("registry to gateway", names::follow(Arc::clone(calls), follower));
@@ -102,8 +93,8 @@ impl House {
             registry.as_ref().map(Registry::address),
             registry.as_ref().and_then(Registry::dns_address),
         );
-        let only = only.to_vec();
-        let control = Control::new(&config, source, only, data, audit.clone(), calls, names_on);
+        let kept = (data, audit.clone(), guard);
+        let control = Control::new(&config, source, only.to_vec(), kept, (calls, parts), names_on);
         let control = Arc::new(control);
         let admin = match &config.admin {
             None => None,
@@ -121,11 +112,12 @@ impl House {
         };
         control.set_admin_address(admin.as_ref().map(admin::Server::address));
         tasks.spawn("configuration watch", Arc::clone(&control).watch());
+        tasks.spawn("catalog to gateway", Arc::clone(&control).follow_catalog());
         if let (Some(names), Some(_)) = (routes_by, control.calls()) {
             let follow = proposals::follow(Arc::clone(&control), names);
             tasks.spawn("routes that services bring", follow);
         }
-        let house = Self { control, registry, admin, quotas, journal, tasks };
+        let house = Self { control, registry, admin, journal, tasks };
         house.announce()?;
         Ok(house)
     }
@@ -167,8 +159,8 @@ impl House {
         {
             tracing::warn!("the registry did not write down where it stands in time");
         }
-        if tokio::time::timeout(SAVING, self.quotas.close()).await.is_err() {
-            tracing::warn!("what was used of quotas was not written down in time");
+        if tokio::time::timeout(SAVING, self.control.guard().close()).await.is_err() {
+            tracing::warn!("consumers and APIs were not written down in time");
         }
         let left = self.tasks.finish(CLOSING).await;
         if left > 0 {
@@ -209,6 +201,25 @@ async fn open_journal(config: &Config) -> anyhow::Result<Arc<Sqlite>> {
     let open = move || Sqlite::open(&folder, &config, Options::default());
     let journal = tokio::task::spawn_blocking(open).await.context("the journal was not opened")?;
     Ok(Arc::new(journal.context("the journal cannot be opened")?))
+}
+
+/// The gateway, if it is on, and what it runs by.
+fn start_calls(
+    config: &Config,
+    guard: &Guard,
+    metrics: &mut Metrics,
+    tasks: &Tasks,
+) -> anyhow::Result<(Option<Arc<Calls>>, Parts)> {
+    let lines = Counters::default();
+    lines.register(metrics, "posthouse_access_log");
+    let standing = guard.catalog.standing();
+    let mut parts = Parts::new(config, standing.made(), standing.mark());
+    parts.say_problems();
+    let Some(config) = config.gateway.clone() else { return Ok((None, parts)) };
+    let access = AccessLog::open(&config.engine.access_log, lines)?;
+    let config = parts.with(config);
+    let calls = Calls::start(config, access, guard, metrics, tasks)?;
+    Ok((Some(Arc::new(calls)), parts))
 }
 
 /// Where names come from when they are not kept here: what the registry follows, or, where it does not

@@ -2,7 +2,8 @@
 //!
 //! In reading order: this list, [`cli`] (what can be asked), [`config`] (the file), [`house`] (what
 //! is started, in which order, and how it ends), [`control`], [`inputs`] and [`backroom`]
-//! (reloading), [`calls`] and [`access`] (the gateway as the house holds it), [`admin`] (the API and
+//! (reloading), [`calls`] and [`access`] (the gateway as the house holds it), [`guard`] (who may pass it, and by
+//! which version), [`admin`] (the API and
 //! metrics) and [`audit`] (who changed what by it), [`demo`].
 
 mod access;

@@ -7,6 +7,7 @@ use axum::extract::State as Shared;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use posthouse_base::problem::Problem;
+use posthouse_base::time::Timestamp;
 use posthouse_gateway::cluster::view::EndpointView;
 use posthouse_registry as registry;
 use posthouse_telemetry::page;
@@ -15,6 +16,16 @@ use utoipa::OpenApi;
 
 use super::audit::__path_audit;
 use super::backup::__path_backup;
+use super::catalog::{
+    __path_api, __path_api_history, __path_apis, __path_compare, __path_delete_api,
+    __path_delete_plan, __path_delete_version, __path_deprecate, __path_document, __path_import,
+    __path_plans, __path_publish, __path_put_api, __path_put_plan, __path_put_version,
+    __path_retire, __path_roll_back, __path_version, __path_version_history,
+};
+use super::consumers::{
+    __path_consumer, __path_consumers, __path_delete_consumer, __path_history, __path_issue_key,
+    __path_keys, __path_put_consumer, __path_revoke_key, __path_rotate_key,
+};
 use super::described::Described;
 use super::engine::__path_names;
 use super::input::{Named, Text};
@@ -49,7 +60,35 @@ use crate::control::Cause;
         reload,
         openapi,
         audit,
-        backup
+        backup,
+        apis,
+        api,
+        put_api,
+        delete_api,
+        api_history,
+        version,
+        put_version,
+        delete_version,
+        publish,
+        deprecate,
+        retire,
+        import,
+        document,
+        version_history,
+        compare,
+        roll_back,
+        plans,
+        put_plan,
+        delete_plan,
+        consumers,
+        consumer,
+        put_consumer,
+        delete_consumer,
+        history,
+        keys,
+        issue_key,
+        rotate_key,
+        revoke_key,
     )
 )]
 struct Description;
@@ -315,9 +354,14 @@ impl Service {
     }
 }
 
-fn internal(error: &dyn std::fmt::Display) -> Problem {
+pub(super) fn internal(error: &dyn std::fmt::Display) -> Problem {
     tracing::error!("the admin API failed: {error}");
     Problem::new(500, "Internal Server Error").detail("see the log")
+}
+
+/// A time as people write it.
+pub(super) fn instant(at: Timestamp) -> String {
+    posthouse_journal::sqlite::copy::instant::show(at)
 }
 
 /// The registry cannot say for certain what it knows.

@@ -5,6 +5,8 @@
 use std::collections::HashMap;
 
 use axum::http::Method;
+use posthouse_catalog::config::{RawApi, RawPlan, RawVersion};
+use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
 use crate::config::admin::Role;
@@ -26,6 +28,7 @@ pub(super) struct Described {
 impl Described {
     /// Completes a description in which each operation names its role as what [`SCHEME`] requires.
     pub(super) fn new(mut description: Value) -> Self {
+        add_forms_of_the_file(&mut description);
         let mut roles: HashMap<Method, HashMap<String, Role>> = HashMap::new();
         let problems = json!({ "$ref": "#/components/schemas/ProblemDetails" });
         for (path, item) in description["paths"].as_object_mut().into_iter().flatten() {
@@ -68,6 +71,23 @@ impl Described {
         // What answers GET answers HEAD.
         let method = if method == Method::HEAD { &Method::GET } else { method };
         self.roles.get(method)?.get(path).copied()
+    }
+}
+
+/// What is written as in the configuration file has the same schema as there.
+fn add_forms_of_the_file(description: &mut Value) {
+    let settings = SchemaSettings::draft2020_12()
+        .with(|settings| settings.definitions_path = "/components/schemas".into());
+    let mut generator = settings.into_generator();
+    for (name, schema) in [
+        ("RawApi", generator.subschema_for::<RawApi>()),
+        ("RawVersion", generator.subschema_for::<RawVersion>()),
+        ("RawPlan", generator.subschema_for::<RawPlan>()),
+    ] {
+        debug_assert!(schema.to_value().to_string().contains(name), "{name} has another name");
+    }
+    for (name, schema) in generator.take_definitions(true) {
+        description["components"]["schemas"][name] = schema;
     }
 }
 

@@ -1,14 +1,16 @@
 //! The admin address: the API under `/api/v1`, `/metrics`, `/healthz` and `/readyz`.
 //!
 //! In reading order: this file (listening, what is asked where, errors), [`access`] (who may ask what),
-//! [`described`] (the API's description, made complete), [`api`], [`pick`], [`engine`], [`audit`] and
-//! [`backup`] (the questions and their answers), [`input`] (what comes with a question), [`wire`] (the
+//! [`described`] (the API's description, made complete), [`api`], [`pick`], [`engine`], [`catalog`],
+//! [`consumers`], [`audit`] and [`backup`] (the questions and their answers), [`input`] (what comes with a question), [`wire`] (the
 //! shapes of the answers, by hand from the pillars' own types).
 
 mod access;
 mod api;
 mod audit;
 mod backup;
+mod catalog;
+mod consumers;
 mod described;
 mod engine;
 mod input;
@@ -26,9 +28,10 @@ use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post, put};
 use posthouse_base::problem::{self, Problem};
 use posthouse_base::task::Tasks;
+use posthouse_identity::consumers::Consumers;
 use posthouse_journal::sqlite::Sqlite;
 use posthouse_registry as registry;
 use prometheus_client::registry::Registry as Metrics;
@@ -74,6 +77,14 @@ impl State {
         let (metrics, turns) = (Arc::new(metrics), Arc::default());
         let description = Arc::new(api::described());
         Self { control, registry, engine, metrics, turns, journal, audit, description, backups }
+    }
+
+    fn catalog(&self) -> &posthouse_catalog::Handle {
+        &self.control.guard().catalog
+    }
+
+    fn consumers(&self) -> &Consumers {
+        &self.control.guard().consumers
     }
 }
 
@@ -138,6 +149,7 @@ fn router(state: State) -> Router {
         .route("/api/v1/reload", post(api::reload))
         .route("/api/v1/openapi.json", get(api::openapi))
         .route("/api/v1/audit", get(audit::audit))
+        .merge(managed())
         .route("/api/v1/backup", get(backup::backup))
         .route("/metrics", get(api::metrics))
         .fallback(no_such_path)
@@ -149,6 +161,37 @@ fn router(state: State) -> Router {
         .merge(guarded)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(state)
+}
+
+/// APIs and who calls them.
+fn managed() -> Router<State> {
+    const VERSION: &str = "/api/v1/apis/{api}/versions/{version}";
+    let below = |step: &str| format!("{VERSION}/{step}");
+    let api = get(catalog::api).put(catalog::put_api).delete(catalog::delete_api);
+    let version = get(catalog::version).put(catalog::put_version).delete(catalog::delete_version);
+    let consumer = get(consumers::consumer).put(consumers::put_consumer);
+    let consumer = consumer.delete(consumers::delete_consumer);
+    Router::new()
+        .route("/api/v1/apis", get(catalog::apis))
+        .route("/api/v1/apis/{api}", api)
+        .route("/api/v1/apis/{api}/history", get(catalog::api_history))
+        .route(VERSION, version)
+        .route(&below("publish"), post(catalog::publish))
+        .route(&below("deprecate"), post(catalog::deprecate))
+        .route(&below("retire"), post(catalog::retire))
+        .route(&below("import"), post(catalog::import))
+        .route(&below("document"), get(catalog::document))
+        .route(&below("history"), get(catalog::version_history))
+        .route(&below("compare"), get(catalog::compare))
+        .route(&below("rollback"), post(catalog::roll_back))
+        .route("/api/v1/plans", get(catalog::plans))
+        .route("/api/v1/plans/{plan}", put(catalog::put_plan).delete(catalog::delete_plan))
+        .route("/api/v1/consumers", get(consumers::consumers))
+        .route("/api/v1/consumers/{name}", consumer)
+        .route("/api/v1/consumers/{name}/history", get(consumers::history))
+        .route("/api/v1/consumers/{name}/keys", get(consumers::keys).post(consumers::issue_key))
+        .route("/api/v1/consumers/{name}/keys/{number}", delete(consumers::revoke_key))
+        .route("/api/v1/consumers/{name}/keys/{number}/rotate", post(consumers::rotate_key))
 }
 
 async fn no_such_path(request: Request) -> Refusal {

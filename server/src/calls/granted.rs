@@ -229,7 +229,7 @@ fn meet(one: &[Segment], other: &[Segment]) -> bool {
 }
 
 /// Whether two services' routes would be for the same calls.
-fn is_same(one: &Match, other: &Match) -> bool {
+pub(crate) fn is_same(one: &Match, other: &Match) -> bool {
     let (Some(a), Some(b)) = (template(one), template(other)) else { return false };
     let same_host = one.host == other.host;
     let methods = one.methods.is_empty()

@@ -2,13 +2,14 @@
 //!
 //! In reading order: [`raw`] (the file as written), [`yaml`] (text to a tree with places), [`fill`]
 //! (`${env:NAME}`), [`schema`] and [`structure`] (what is written wrongly), the pillars' own checks
-//! (what is meant wrongly), [`finding`] (how it is shown). The way through all of it is
-//! [`check_text`].
+//! (what is meant wrongly), [`guard`] (what one pillar says of another's), [`finding`] (how it is
+//! shown). The way through all of it is [`check_text`].
 
 pub(crate) mod admin;
 mod fill;
 mod finding;
 pub(crate) mod grant;
+mod guard;
 mod node;
 mod raw;
 mod schema;
@@ -23,13 +24,18 @@ use std::path::{Path as FilePath, PathBuf};
 use std::sync::LazyLock;
 
 use posthouse_base::config::{Path, Report};
+use posthouse_catalog as catalog;
+use posthouse_identity as identity;
+use posthouse_identity::consumers;
 use posthouse_journal::config as journal;
 use posthouse_registry as registry;
+use serde_json::Value as Json;
 
 pub(crate) use admin::Admin;
 pub(crate) use finding::{Findings, Located};
 pub(crate) use schema::schema;
 
+use crate::guard::made;
 use grant::Grant;
 use node::{Node, Position};
 use raw::Raw;
@@ -49,6 +55,12 @@ pub(crate) struct Config {
     pub(crate) journal: journal::Config,
     pub(crate) gateway: Option<posthouse_gateway::config::Config>,
     pub(crate) grants: Vec<Grant>,
+    pub(crate) identity: identity::Config,
+    pub(crate) consumers: consumers::Declared,
+    /// APIs and plans that the file declares.
+    pub(crate) catalog: catalog::state::Specs,
+    /// What routes that do not stand in the file are looked at by.
+    pub(crate) context: made::Context,
 }
 
 /// A configuration and what was found about it.
@@ -119,9 +131,20 @@ pub(crate) fn check_route(text: &str) -> Result<posthouse_gateway::config::Confi
     let mut findings = Findings::new("route");
     let route = yaml::read(text, None, &mut findings).map(|tree| tree.to_json());
     let route = route.filter(|_| !findings.has_errors()).ok_or_else(|| said(&findings))?;
-    let whole = serde_json::json!({ "routes": [route] }).to_string();
-    let Checked { config, findings, .. } = check_text(&whole, "route", FilePath::new(""));
-    config.and_then(|config| config.gateway).ok_or_else(|| said(&findings))
+    check_part(&serde_json::json!({ "routes": [route] }))
+}
+
+/// Checks sections of the gateway's as they would be checked in the file. Nothing is filled in.
+///
+/// # Errors
+/// With the first thing that is wrong with them.
+pub(crate) fn check_part(part: &Json) -> Result<posthouse_gateway::config::Config, String> {
+    let mut findings = Findings::new("part");
+    let tree = yaml::read(&part.to_string(), None, &mut findings);
+    let base = FilePath::new("");
+    let config = tree.and_then(|tree| check_tree(tree, Whole::No, base, &mut findings));
+    let config = config.filter(|_| !findings.has_errors()).and_then(|config| config.gateway);
+    config.ok_or_else(|| said(&findings))
 }
 
 /// The first error.
@@ -145,7 +168,7 @@ pub(crate) fn check_text(text: &str, name: &str, base: &FilePath) -> Checked {
         .flat_map(|written| fill::files(written, base))
         .collect();
     let config = tree
-        .and_then(|tree| check_tree(tree, base, &mut findings))
+        .and_then(|tree| check_tree(tree, Whole::Yes, base, &mut findings))
         .filter(|_| !findings.has_errors());
     if let Some(gateway) = config.as_ref().and_then(|config| config.gateway.as_ref()) {
         files.extend(gateway.files().map(FilePath::to_owned));
@@ -154,13 +177,25 @@ pub(crate) fn check_text(text: &str, name: &str, base: &FilePath) -> Checked {
     Checked { config, findings, files }
 }
 
-fn check_tree(mut tree: Node, base: &FilePath, findings: &mut Findings) -> Option<Config> {
+/// Whether what is checked is a whole file: in a part, names may be of what is elsewhere.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whole {
+    Yes,
+    No,
+}
+
+fn check_tree(
+    mut tree: Node,
+    whole: Whole,
+    base: &FilePath,
+    findings: &mut Findings,
+) -> Option<Config> {
     let named: Vec<String> = match &tree.value {
         node::Value::Mapping(entries) => entries.iter().map(|(key, _)| key.clone()).collect(),
         _ => Vec::new(),
     };
     // Made once: it is the same for every text.
-    static SCHEMA: LazyLock<serde_json::Value> = LazyLock::new(schema);
+    static SCHEMA: LazyLock<Json> = LazyLock::new(schema);
     let faulty = structure::check(&mut tree, &SCHEMA, findings);
     let raw: Raw = match serde_json::from_value(tree.to_json()) {
         Ok(raw) => raw,
@@ -171,7 +206,9 @@ fn check_tree(mut tree: Node, base: &FilePath, findings: &mut Findings) -> Optio
         }
     };
     let mut report = Report::new();
-    let config = check_meaning(raw, &named, base, &mut report);
+    let written = |key| tree.get(key).map(Node::to_json);
+    let written = Written { whole, guard: written("guard"), plans: written("plans") };
+    let config = check_meaning(raw, written, &named, base, &mut report);
     let caused = |finding: &&posthouse_base::config::Finding| {
         let (_, path) = tree.locate(finding.path.as_str());
         !faulty.iter().any(|faulty| follows_from(&path, faulty.as_str()))
@@ -190,8 +227,16 @@ fn follows_from(path: &str, faulty: &str) -> bool {
     within || (!holder.is_empty() && path == holder)
 }
 
+/// What was checked, and sections of it that are read by more than one.
+struct Written {
+    whole: Whole,
+    guard: Option<Json>,
+    plans: Option<Json>,
+}
+
 fn check_meaning(
     raw: Raw,
+    written: Written,
     named: &[String],
     base: &FilePath,
     report: &mut Report,
@@ -204,9 +249,19 @@ fn check_meaning(
         registry::Config::check(registry, &root.key("registry"), report)
     });
     let journal = journal::Config::check(&raw.journal, &root.key("journal"), report);
+    let identity = identity::Config::check(&raw.identity, &root.key("identity"), report);
+    let consumers = consumers::Declared::check(&raw.consumers, &root.key("consumers"), report);
+    let catalog = guard::catalog(raw.apis, written.plans.as_ref(), report);
     let grants = grant::check(&raw.grants, &root.key("grants"), report);
-    let calls = ["listeners", "services", "routes", "gateway"].into_iter().any(is_named);
+    let calls = ["listeners", "services", "routes", "guard", "plans", "gateway"];
+    let calls = calls.into_iter().any(is_named);
     let gateway = calls.then(|| posthouse_gateway::config::check(raw.gateway, base, report));
+    let providers = identity.iter().flat_map(identity::Config::providers).cloned().collect();
+    let context = made::Context { guard: written.guard.unwrap_or_default(), providers };
+    let parts = (identity.as_ref(), consumers.as_ref(), gateway.as_ref());
+    if written.whole == Whole::Yes {
+        guard::check(&catalog, &context, parts, report);
+    }
     if named.is_empty() {
         report
             .error(&root, "nothing is on: the file names no section")
@@ -229,6 +284,10 @@ fn check_meaning(
         journal: journal?.relative_to(base),
         gateway,
         grants,
+        identity: identity?,
+        consumers: consumers?,
+        catalog,
+        context,
     })
 }
 

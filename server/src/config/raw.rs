@@ -1,6 +1,11 @@
 //! The whole file as it is written. The doc comments here and in the pillars' own raw types are the
 //! reference that users read: `posthouse schema` and `docs/configuration.md` are made from them.
 
+use std::collections::BTreeMap;
+
+use posthouse_catalog::config::RawApi;
+use posthouse_identity as identity;
+use posthouse_identity::consumers;
 use posthouse_journal::config as journal;
 use posthouse_registry as registry;
 use schemars::JsonSchema;
@@ -23,6 +28,16 @@ pub(crate) struct Raw {
     /// Which routes services may bring themselves, by tags and keys of the registry; none without it.
     #[serde(default)]
     pub(crate) grants: Vec<Grant>,
+    /// Who may call: how those who call prove who they are.
+    #[serde(default)]
+    pub(crate) identity: identity::Raw,
+    /// Who calls: customers, teams and other programs, by name. Those that stand here are read-only
+    /// elsewhere.
+    #[serde(default)]
+    pub(crate) consumers: consumers::Raw,
+    /// APIs by name, with their versions. What stands here is read-only elsewhere.
+    #[serde(default)]
+    pub(crate) apis: BTreeMap<String, RawApi>,
     /// What is kept, and how: the log in which everything lasting is written.
     #[serde(default)]
     pub(crate) journal: journal::Raw,

@@ -10,7 +10,7 @@ use super::node::{Node, Value};
 use super::schema::LATER;
 
 /// Lists of words longer than this are left out of messages.
-const MAX_WORDS: usize = 12;
+const MAX_WORDS: usize = 16;
 
 /// Checks `root` and takes out what is wrong. Returns the paths of what was taken out.
 pub(super) fn check(root: &mut Node, schema: &Json, findings: &mut Findings) -> Vec<Path> {

@@ -155,8 +155,9 @@ fn the_shape_of_an_answer_for_programs_stays() {
                 "column": 1,
                 "path": "nonsense",
                 "message": "unknown key `nonsense`",
-                "help": "known here: `data`, `admin`, `registry`, `grants`, `journal`, \
-                         `listeners`, `services`, `routes`, `gateway`",
+                "help": "known here: `data`, `admin`, `registry`, `grants`, `identity`, \
+                         `consumers`, `apis`, `journal`, `listeners`, `services`, `routes`, `guard`, \
+                         `plans`, `gateway`",
             }],
         })
     );
@@ -172,10 +173,15 @@ fn the_schema_knows_every_section_and_no_other() {
         "admin",
         "registry",
         "grants",
+        "identity",
+        "consumers",
+        "apis",
         "journal",
         "listeners",
         "services",
         "routes",
+        "guard",
+        "plans",
         "gateway",
     ];
     assert_eq!(keys, known);
