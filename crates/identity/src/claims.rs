@@ -135,6 +135,8 @@ fn date(claims: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>, Fl
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mapping {
     pub(crate) subject: ClaimPath,
+    /// The subject of what has no other: a client that acts for itself.
+    pub(crate) client: Option<ClaimPath>,
     pub(crate) scopes: ClaimPath,
     pub(crate) roles: Option<ClaimPath>,
     pub(crate) consumer: Option<ClaimPath>,
@@ -151,10 +153,12 @@ impl Mapping {
         claims: Map<String, Value>,
         directory: &dyn Directory,
     ) -> Result<Identity, Flaw> {
-        let subject = self.subject.of(&claims).and_then(Value::as_str).ok_or(Flaw::Missing)?;
-        if subject.is_empty() {
-            return Err(Flaw::Missing);
-        }
+        let subject = match (self.subject.of(&claims), &self.client) {
+            (None, Some(client)) => client.of(&claims),
+            (subject, _) => subject,
+        };
+        let subject = subject.and_then(Value::as_str).filter(|subject| !subject.is_empty());
+        let subject = subject.ok_or(Flaw::Missing)?;
         let mut identity = Identity {
             provider: Arc::clone(provider),
             subject: subject.into(),
@@ -285,6 +289,7 @@ mod tests {
     fn mapping() -> Mapping {
         Mapping {
             subject: ClaimPath::new("sub"),
+            client: None,
             scopes: ClaimPath::new("scope"),
             roles: Some(ClaimPath::new("realm_access.roles")),
             consumer: Some(ClaimPath::new("azp")),

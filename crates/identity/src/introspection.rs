@@ -100,7 +100,7 @@ pub struct Raw {
     pub leeway: Span,
     /// Claims that must be there.
     pub required: Vec<String>,
-    /// The claim with the subject.
+    /// The claim with the subject. Without one it is the client (`client_id`).
     pub subject: String,
     /// The claim with the scopes: a string with spaces, or a list.
     pub scopes: String,
@@ -202,6 +202,7 @@ impl Config {
             },
             mapping: Mapping {
                 subject: ClaimPath::new(&raw.subject),
+                client: Some(ClaimPath::new("client_id")),
                 scopes: ClaimPath::new(&raw.scopes),
                 roles: raw.roles.as_deref().map(ClaimPath::new),
                 consumer: raw.consumer.as_deref().map(ClaimPath::new),

@@ -173,6 +173,7 @@ impl Config {
             },
             mapping: Mapping {
                 subject: ClaimPath::new(&raw.subject),
+                client: None,
                 scopes: ClaimPath::new(&raw.scopes),
                 roles: raw.roles.as_deref().map(ClaimPath::new),
                 consumer: raw.consumer.as_deref().map(ClaimPath::new),

@@ -49,6 +49,7 @@ async fn what_is_not_active_or_not_for_us_is_refused_and_remembered_for_less_lon
     old["exp"] = json!(now() - 31);
     let mut nameless = active();
     nameless["sub"] = Value::Null;
+    nameless["client_id"] = "acme".into();
     for (token, answer) in [
         ("a", json!({"active": false})),
         ("b", other),
@@ -62,6 +63,14 @@ async fn what_is_not_active_or_not_for_us_is_refused_and_remembered_for_less_lon
         }
     }
     assert_eq!(issuer.asked("/introspect"), 5);
+}
+
+#[tokio::test]
+async fn a_client_that_acts_for_itself_is_its_own_subject() {
+    let issuer = Issuer::start().await;
+    issuer.set("/introspect", 200, &json!({"active": true, "client_id": "acme"}));
+    let world = World::of("introspection", &settings(&issuer)).await;
+    assert_eq!(&*world.bearer("t").await.known().subject, "acme");
 }
 
 #[tokio::test]
