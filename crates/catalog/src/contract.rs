@@ -74,7 +74,7 @@ impl Contract {
     /// A description of this text.
     #[must_use]
     pub fn new(kind: Kind, text: &str) -> Self {
-        let digest = Digest(Sha256::digest(text.as_bytes()).into());
+        let digest = Digest::of(text);
         let (read, validator) = (OnceLock::new(), OnceLock::new());
         Self(Arc::new(Inner { kind, digest, text: text.into(), read, validator }))
     }
@@ -146,6 +146,14 @@ impl PartialEq for Contract {
 impl fmt::Debug for Contract {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.kind().word(), self.digest())
+    }
+}
+
+impl Digest {
+    /// The digest of a text.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        Self(Sha256::digest(text.as_bytes()).into())
     }
 }
 

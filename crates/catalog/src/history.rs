@@ -114,23 +114,23 @@ mod tests {
 
     use super::*;
 
-    fn check(before: Value, after: Value, pointers: &[&str]) {
+    fn check(before: &Value, after: &Value, pointers: &[&str]) {
         let mut found = Vec::new();
-        walk(String::new(), Some(&before), Some(&after), &mut found);
+        walk(String::new(), Some(before), Some(after), &mut found);
         let told: Vec<&str> = found.iter().map(|one| one.pointer.as_str()).collect();
         assert_eq!(told, pointers, "{before} {after}");
     }
 
     #[test]
     fn fields_that_differ_are_named() {
-        check(json!({ "a": 1 }), json!({ "a": 1 }), &[]);
-        check(json!({ "a": 1, "b": 2 }), json!({ "a": 3, "c": 2 }), &["/b", "/a", "/c"]);
+        check(&json!({ "a": 1 }), &json!({ "a": 1 }), &[]);
+        check(&json!({ "a": 1, "b": 2 }), &json!({ "a": 3, "c": 2 }), &["/b", "/a", "/c"]);
         check(
-            json!({ "a": [1, { "b/~": 1 }] }),
-            json!({ "a": [1, { "b/~": 2 }, 3] }),
+            &json!({ "a": [1, { "b/~": 1 }] }),
+            &json!({ "a": [1, { "b/~": 2 }, 3] }),
             &["/a/1/b~1~0", "/a/2"],
         );
-        check(json!({ "a": [1, 2] }), json!({ "a": {} }), &["/a"]);
+        check(&json!({ "a": [1, 2] }), &json!({ "a": {} }), &["/a"]);
     }
 
     #[test]

@@ -73,14 +73,19 @@ pub fn read(text: &str) -> Result<File, Unreadable> {
 }
 
 fn method(method: &prost_types::MethodDescriptorProto) -> Method {
-    let options = method.options.as_ref();
+    // What is parsed and not compiled has its options as they are written.
+    let options = method.options.iter().flat_map(|options| &options.uninterpreted_option);
+    let mut deprecated = options.filter(|option| {
+        let name: Vec<&str> = option.name.iter().map(|part| part.name_part.as_str()).collect();
+        name == ["deprecated"] && option.identifier_value() == "true"
+    });
     Method {
         name: method.name().to_owned(),
         input: method.input_type().to_owned(),
         output: method.output_type().to_owned(),
         client_streams: method.client_streaming(),
         server_streams: method.server_streaming(),
-        deprecated: options.is_some_and(|options| options.deprecated()),
+        deprecated: deprecated.next().is_some(),
     }
 }
 

@@ -55,8 +55,8 @@ pub struct Standing {
     state: State,
     specs: Specs,
     made: Made,
-    /// By `api@version`: where requests are compared with descriptions.
-    inspections: BTreeMap<Box<str>, Inspection>,
+    /// By API and version: where requests are compared with descriptions.
+    inspections: BTreeMap<Box<str>, BTreeMap<Box<str>, Inspection>>,
 }
 
 /// How requests of a version are compared with its description.
@@ -212,7 +212,7 @@ impl Standing {
     fn of(state: State) -> Self {
         let specs = state.specs();
         let made = routes::made(&specs);
-        let mut inspections = BTreeMap::new();
+        let mut inspections: BTreeMap<Box<str>, BTreeMap<_, _>> = BTreeMap::new();
         for (key, spec) in &specs {
             let (Key::Version(api, name), Some(version)) = (key, spec.as_version()) else {
                 continue;
@@ -230,7 +230,8 @@ impl Standing {
             }
             let prefix = routes::prefix(&specs, api, version).into();
             let inspection = Inspection { prefix, contract: contract.clone() };
-            inspections.insert(format!("{api}@{name}").into(), inspection);
+            let versions = inspections.entry(api.as_str().into()).or_default();
+            versions.insert(name.as_str().into(), inspection);
         }
         Self { state, specs, made, inspections }
     }
@@ -298,10 +299,10 @@ impl Standing {
         }
     }
 
-    /// How requests of `api@version` are compared with its description, if they are.
+    /// How requests of a version are compared with its description, if they are.
     #[must_use]
-    pub fn inspection(&self, version: &str) -> Option<&Inspection> {
-        self.inspections.get(version)
+    pub fn inspection(&self, api: &str, version: &str) -> Option<&Inspection> {
+        self.inspections.get(api)?.get(version)
     }
 }
 

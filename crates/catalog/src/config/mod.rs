@@ -3,6 +3,8 @@
 
 pub mod check;
 pub mod raw;
+#[cfg(test)]
+mod tests;
 pub mod write;
 
 pub use check::{api, check, plan, version};

@@ -35,7 +35,7 @@ pub fn read(text: &str) -> Result<Document, Unreadable> {
 /// The tree of a text.
 pub(super) fn tree(text: &str) -> Result<Value, Mistake> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    if text.trim_start().starts_with(['{', '[']) {
+    if text.trim_start().starts_with('{') {
         return json(text);
     }
     let mut parser = Parser::new_from_str(text);

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use jsonschema::{Draft, PatternOptions, Registry, Validator};
 use serde_json::{Map, Value, json};
 
+use super::cost;
 use super::document::{Document, Edition};
 use crate::contract::Mistake;
 use crate::history::escaped;
@@ -24,6 +25,14 @@ const MAX_COMPILED: usize = 1_000_000;
 const REGEX_BYTES: usize = 1 << 20;
 /// Where the definitions are, for those who refer to them.
 const ADDRESS: &str = "urn:posthouse:contract";
+
+/// Schemas, ready to be compared with values.
+#[derive(Debug)]
+pub(super) struct Compiled {
+    pub(super) validators: HashMap<Id, Validator>,
+    /// How deep a value may be nested.
+    pub(super) deepest: usize,
+}
 
 /// The number of a definition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -167,12 +176,18 @@ impl<'a> Collected<'a> {
         }
     }
 
-    /// What compares values with each of these definitions.
-    pub(super) fn compile(self, roots: &[Id]) -> Result<HashMap<Id, Validator>, Mistake> {
+    /// What compares values with each of these definitions, and how deep those may be nested.
+    pub(super) fn compile(self, roots: &[Id]) -> Result<Compiled, Mistake> {
         let mut distinct: Vec<Id> = roots.to_vec();
         distinct.sort_unstable_by_key(|id| id.0);
         distinct.dedup();
         self.is_affordable(&distinct)?;
+        let edges = self.edges.iter();
+        let edges: Vec<Vec<usize>> =
+            edges.map(|(refers, _)| refers.iter().map(|id| id.0).collect()).collect();
+        let deepest = cost::deepest(&self.definitions, &edges).map_err(|why| {
+            Mistake::at(self.pointers.get(why.definition).cloned().unwrap_or_default(), why.message)
+        })?;
         let definitions = self.definitions.iter().enumerate();
         let definitions: Map<String, Value> =
             definitions.map(|(id, schema)| (id.to_string(), schema.clone())).collect();
@@ -204,7 +219,7 @@ impl<'a> Collected<'a> {
             })?;
             compiled.insert(id, validator);
         }
-        Ok(compiled)
+        Ok(Compiled { validators: compiled, deepest })
     }
 
     /// Compiling takes as much as each root reaches.

@@ -12,7 +12,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use super::document::{self, Document, In, Parameter, Style};
-use super::schema::{Collected, Id};
+use super::schema::{Collected, Compiled, Id};
 use super::style::{self, Field, Shape};
 use crate::contract::Mistake;
 use crate::history::escaped;
@@ -38,6 +38,16 @@ pub struct Call<'a> {
     pub headers: &'a Headers<'a>,
 }
 
+impl<'a> Call<'a> {
+    /// A request by its method and target in origin form, `/users?limit=1`.
+    #[must_use]
+    pub fn new(method: &'a Method, path_and_query: &'a [u8], headers: &'a Headers<'a>) -> Self {
+        let mut parts = path_and_query.splitn(2, |byte| *byte == b'?');
+        let path = parts.next().unwrap_or_default();
+        Self { method, path, query: parts.next(), headers }
+    }
+}
+
 /// How a request differs from its description.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -53,7 +63,7 @@ pub struct Validator {
     operations: Vec<Checked>,
     /// By the number of segments: which operations a path may mean.
     templates: HashMap<usize, Vec<Template>>,
-    schemas: HashMap<Id, jsonschema::Validator>,
+    schemas: Compiled,
 }
 
 #[derive(Debug)]
@@ -263,7 +273,13 @@ impl Validator {
     }
 
     fn compare(&self, schema: Option<Id>, at: &str, value: &Value) -> Result<(), Violation> {
-        let Some(schema) = schema.and_then(|id| self.schemas.get(&id)) else { return Ok(()) };
+        let Some(schema) = schema.and_then(|id| self.schemas.validators.get(&id)) else {
+            return Ok(());
+        };
+        let deepest = self.schemas.deepest;
+        if is_deeper(value, deepest) {
+            return Err(Violation::at(at, format!("it is nested more than {deepest} levels deep")));
+        }
         match schema.validate(value) {
             Ok(()) => Ok(()),
             Err(error) => Err(told(at, &error)),
@@ -323,7 +339,7 @@ fn percent_decode_str_bytes(text: &[u8]) -> impl Iterator<Item = u8> {
     percent_encoding::percent_decode(text)
 }
 
-/// Matches text and names in turn, each name as short as can be but for the last.
+/// Matches text and names in turn, each name as short as can be but for the last two.
 fn parted<'a>(parts: &'a [Part], found: &[u8], caught: &mut Caught<'a>) -> Option<()> {
     let decoded = percent_decode_str(std::str::from_utf8(found).ok()?);
     let decoded = decoded.decode_utf8_lossy();
@@ -336,6 +352,10 @@ fn parted<'a>(parts: &'a [Part], found: &[u8], caught: &mut Caught<'a>) -> Optio
                     None => rest.len(),
                     Some(Part::Text(next)) if index + 2 == parts.len() => {
                         rest.strip_suffix(next.as_str())?.len()
+                    }
+                    // The last one is the short one: of `a.b.png` the kind is `png`.
+                    Some(Part::Text(next)) if index + 3 == parts.len() => {
+                        rest.rfind(next.as_str())?
                     }
                     Some(Part::Text(next)) => rest.find(next.as_str())?,
                     Some(Part::Name(_)) => return None,
@@ -486,6 +506,16 @@ fn told(at: &str, error: &jsonschema::ValidationError<'_>) -> Violation {
         _ => error.masked_with("the value").to_string(),
     };
     Violation { pointer: shortened(pointer), message: shortened(message) }
+}
+
+/// Whether values stand within each other beyond this. Recursion ends where reading does.
+fn is_deeper(value: &Value, levels: usize) -> bool {
+    let Some(below) = levels.checked_sub(1) else { return true };
+    match value {
+        Value::Array(items) => items.iter().any(|item| is_deeper(item, below)),
+        Value::Object(map) => map.values().any(|value| is_deeper(value, below)),
+        _ => false,
+    }
 }
 
 fn shortened(mut text: String) -> String {

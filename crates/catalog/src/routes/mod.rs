@@ -8,13 +8,18 @@
 
 mod ending;
 mod path;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use crate::contract::Read;
+use crate::contract::{Digest, Read};
 use crate::state::{Api, Key, Lifecycle, Name, Select, Spec, Specs, Version, sound};
+
+/// The longest name of an API or version that the name of a limit begins with, in bytes.
+const LONGEST_HOLDER: usize = 60;
 
 /// What a catalog makes.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -293,13 +298,18 @@ impl Frame<'_> {
         let mut guard = self.api.guard.clone();
         guard.extend(self.version.guard.clone());
         guard.extend(std::mem::take(object(route, "guard")?));
+        if self.version.validate {
+            guard.entry("validate").or_insert(Value::Bool(true));
+        }
         if guard.is_empty() {
             route.remove("guard");
         } else {
             route.insert("guard".into(), Value::Object(guard));
         }
         let own = list(route, "limits")?;
-        let limits = [self.api.limits.clone(), self.version.limits.clone(), own].concat();
+        let (api, version) = (self.label.split_once('@').map_or("", |(api, _)| api), &self.label);
+        let limits = [named(&self.api.limits, api), named(&self.version.limits, version), own];
+        let limits = limits.concat();
         if !limits.is_empty() {
             route.insert("limits".into(), Value::Array(limits));
         }
@@ -403,6 +413,26 @@ fn list(map: &mut Map<String, Value>, key: &str) -> Result<Vec<Value>, String> {
         Some(Value::Array(list)) => Ok(list),
         Some(_) => Err(format!("the `{key}` of a route is no list")),
     }
+}
+
+/// Limits that count together over all routes that have them, unless they say otherwise: limits of
+/// one name are one limit to the gateway. Its names are short, and know no `@`.
+fn named(limits: &[Value], holder: &str) -> Vec<Value> {
+    let named = limits.iter().enumerate().map(|(index, limit)| {
+        let mut limit = limit.clone();
+        if let Value::Object(limit) = &mut limit {
+            limit.entry("name").or_insert_with(|| {
+                let holder = holder.replace('@', ".");
+                if holder.len() <= LONGEST_HOLDER {
+                    return json!(format!("{holder}-{}", index + 1));
+                }
+                let digest = Digest::of(&holder).to_string();
+                json!(format!("api-{}-{}", digest.get(..16).unwrap_or_default(), index + 1))
+            });
+        }
+        limit
+    });
+    named.collect()
 }
 
 /// What a route may be called at most: 200 bytes.

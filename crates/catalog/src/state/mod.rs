@@ -11,6 +11,8 @@ pub mod command;
 mod decide;
 pub mod model;
 pub mod sound;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;

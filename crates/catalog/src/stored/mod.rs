@@ -9,6 +9,8 @@
 
 mod entry;
 mod rules;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

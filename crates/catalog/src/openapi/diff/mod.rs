@@ -5,6 +5,8 @@
 //! become wider and a response narrower; the other way round breaks.
 
 mod schema;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
