@@ -9,6 +9,7 @@ mod backend;
 mod certificate;
 mod client;
 mod constant;
+mod credentials;
 mod sweep;
 
 use clap::Parser;
@@ -20,6 +21,8 @@ enum Command {
     Backend(backend::Options),
     /// Write a self-signed ECDSA P-256 certificate for localhost.
     Certificate(certificate::Options),
+    /// Write what calls show to guards, and what guards know of it.
+    Credentials(credentials::Options),
     /// Send GET requests at a constant rate.
     Constant(constant::Options),
     /// Send a fixed number of GET requests over many routes, as fast as they are answered.
@@ -30,6 +33,7 @@ fn main() -> anyhow::Result<()> {
     match Command::parse() {
         Command::Backend(options) => backend::run(options),
         Command::Certificate(options) => certificate::run(&options),
+        Command::Credentials(options) => credentials::run(&options),
         Command::Constant(options) => constant::run(&options),
         Command::Sweep(options) => sweep::run(&options),
     }

@@ -8,6 +8,7 @@ use anyhow::{Context, ensure};
 use clap::ValueEnum;
 use serde::Serialize;
 
+use super::guard;
 use super::install::{self, Source};
 use super::load::{self, Generators};
 use super::machine::{self, Machine};
@@ -55,8 +56,8 @@ enum Format {
 
 /// One measurement, or the median of several.
 #[derive(Clone, Copy, Debug, Serialize)]
-struct Figures {
-    cpu_us_per_request: f64,
+pub(super) struct Figures {
+    pub(super) cpu_us_per_request: f64,
     user_us_per_request: f64,
     system_us_per_request: f64,
     requests_per_second: f64,
@@ -69,10 +70,10 @@ struct Figures {
 }
 
 #[derive(Serialize)]
-struct Outcome {
-    proxy: Proxy,
+pub(super) struct Outcome {
+    pub(super) proxy: Proxy,
     /// None when no round succeeded.
-    median: Option<Figures>,
+    pub(super) median: Option<Figures>,
     rounds: Vec<Figures>,
     errors: Vec<String>,
 }
@@ -112,8 +113,12 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let origin = origin(&machine, &versions, options);
     let texts: Vec<(Case, String)> =
         cases.iter().map(|(case, outcomes)| (*case, describe(*case, outcomes, &origin))).collect();
+    let guard = guard::table(&cases).map(|table| format!("{table}\n{origin}"));
     match options.output {
-        Format::Text => texts.iter().for_each(|(_, text)| println!("{text}")),
+        Format::Text => {
+            texts.iter().for_each(|(_, text)| println!("{text}"));
+            guard.iter().for_each(|text| println!("### What a guard costs\n\n{text}"));
+        }
         Format::Json => {
             let cases = cases.into_iter().map(|(case, outcomes)| (case.name(), outcomes)).collect();
             let (seconds, rounds) = (options.seconds, options.rounds);
@@ -123,7 +128,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     }
     ensure!(!failed, "some measurements of Posthouse failed (see above)");
     if options.write {
-        for (case, text) in &texts {
+        if let Some(text) = &guard {
+            report::write_section(&bench.root, "gateway-guard", text)?;
+        }
+        for (case, text) in texts.iter().filter(|(case, _)| !case.guard().credentials) {
             report::write_section(&bench.root, &format!("gateway-{}", case.name()), text)?;
         }
     }
@@ -148,6 +156,7 @@ impl Bench {
         let nginx = need("nginx", "nginx")?;
         let bench_load = install::build(&root, "posthouse-bench-load", "bench-load")?;
         super::certificate(&bench_load, &folder)?;
+        super::credentials(&bench_load, &folder)?;
         let chosen = |proxy: &Proxy| options.only.is_empty() || options.only.contains(proxy);
         let mut proxies = Vec::new();
         for proxy in Proxy::value_variants().iter().copied().filter(chosen) {
@@ -184,9 +193,11 @@ impl Bench {
             rounds: Vec::new(),
             errors: Vec::new(),
         };
-        let mut outcomes: Vec<Outcome> = self.proxies.iter().map(empty).collect();
+        let able: Vec<&(Proxy, PathBuf)> =
+            self.proxies.iter().filter(|(proxy, _)| proxy.can(case.guard())).collect();
+        let mut outcomes: Vec<Outcome> = able.iter().copied().map(empty).collect();
         for round in 1..=options.rounds {
-            for ((proxy, program), outcome) in self.proxies.iter().zip(&mut outcomes) {
+            for ((proxy, program), outcome) in able.iter().copied().zip(&mut outcomes) {
                 let what = format!("{} {round}/{} {}", case.name(), options.rounds, proxy.name());
                 match self.measure(*proxy, program, case, port, options.seconds) {
                     Ok(figures) => {

@@ -59,6 +59,11 @@ impl Generators {
         let sample = match load {
             Load::Http1 { path } => self.wrk(&format!("http://{http}{path}"), seconds, 0),
             Load::Routes { routes } => self.wrk(&format!("http://{http}/"), seconds, *routes),
+            Load::Guarded { all } => {
+                let keys = if *all { "keys" } else { "key" };
+                let shown = ["token", keys].map(|name| self.folder.join(name));
+                self.wrk_with(&format!("http://{http}/hello"), seconds, 0, &shown)
+            }
             Load::Http2 => self.h2load(&format!("https://{tls}/hello"), seconds, false),
             Load::Grpc => self.h2load(&format!("http://{http}/bench.Echo/Say"), seconds, true),
         }?;
@@ -73,6 +78,17 @@ impl Generators {
     }
 
     fn wrk(&self, url: &str, seconds: u32, routes: usize) -> anyhow::Result<Sample> {
+        self.wrk_with(url, seconds, routes, &[])
+    }
+
+    /// `shown`: a file with one field for all calls, and one with a field a line that calls have in turn.
+    fn wrk_with(
+        &self,
+        url: &str,
+        seconds: u32,
+        routes: usize,
+        shown: &[PathBuf],
+    ) -> anyhow::Result<Sample> {
         let launch = Launch::new(&self.wrk)
             .arg("-t1")
             .arg(format!("-c{CONCURRENT}"))
@@ -83,6 +99,7 @@ impl Generators {
             .arg(url)
             .arg("--")
             .arg(routes.to_string());
+        let launch = shown.iter().fold(launch, |launch, file| launch.arg(file));
         let output = finish(launch.command(Some(self.core)))?;
         let line = output.lines().find_map(|line| line.strip_prefix("json "));
         Ok(serde_json::from_str(line.context("wrk.lua printed no result")?)?)

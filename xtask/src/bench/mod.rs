@@ -2,12 +2,13 @@
 //! the real programs, measures from outside (`/proc`, the load generator's own log, valgrind) and
 //! prints a table; `--write` puts that table into BENCHMARKS.md with the machine it is from.
 //!
-//! Reading order: [`gateway`] (CPU, speed and memory beside other proxies), [`failover`],
+//! Reading order: [`gateway`] (CPU, speed and memory beside other proxies; [`guard`]: what asking who calls adds), [`failover`],
 //! [`reload`], [`instructions`], [`journal`], [`registry`]; then what they share: [`peers`] (how each proxy is started),
 //! [`work`] (what it is given to do), [`load`], [`process`], [`stats`], [`report`].
 
 mod failover;
 mod gateway;
+mod guard;
 mod house;
 mod install;
 mod instructions;
@@ -85,6 +86,13 @@ fn fresh_folder(root: &Path, name: &str) -> anyhow::Result<PathBuf> {
 fn certificate(bench_load: &Path, folder: &Path) -> anyhow::Result<()> {
     let status = Command::new(bench_load).arg("certificate").arg(folder).status()?;
     ensure!(status.success(), "writing a certificate failed");
+    Ok(())
+}
+
+/// Puts what calls show to guards, and what guards know of it, into the folder.
+fn credentials(bench_load: &Path, folder: &Path) -> anyhow::Result<()> {
+    let status = Command::new(bench_load).arg("credentials").arg(folder).status()?;
+    ensure!(status.success(), "writing credentials failed");
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use super::install::{self, Source};
 use super::machine;
 use super::process::{Group, Launch};
 use super::template;
-use super::work::Work;
+use super::work::{Guard, Work};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -73,6 +73,16 @@ impl Proxy {
         machine::version(program, argument)
     }
 
+    /// Whether it can ask this of calls at all. nginx has no word for tokens, the others have none for
+    /// consumers without more parts.
+    pub(crate) const fn can(self, guard: Guard) -> bool {
+        match self {
+            Self::Posthouse | Self::Haproxy => true,
+            Self::Nginx => !guard.token,
+            Self::Traefik | Self::Caddy => !guard.credentials,
+        }
+    }
+
     /// Files of `bench/peers/` that are filled in, the one to start with first.
     fn templates(self) -> &'static [&'static str] {
         match self {
@@ -113,7 +123,7 @@ impl Proxy {
     ) -> anyhow::Result<Running> {
         let Place { root, folder, core } = *place;
         let (http, tls) = (free_address()?, free_address()?);
-        let values = values(work, folder, http, tls);
+        let values = values(work, folder, http, tls)?;
         for name in self.templates() {
             let path = root.join("bench/peers").join(name);
             let template = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
@@ -140,8 +150,8 @@ impl Proxy {
             }
             _ => (http, tls),
         };
-        if work.grpc {
-            // A gRPC route answers no plain GET; the load itself is checked to get messages back.
+        if work.grpc || work.guard.credentials {
+            // A plain GET is not answered there; the load itself is checked to be.
             house::wait(&mut group, "listen", || Ok(TcpStream::connect(http).map(drop)?))?;
         } else {
             house::wait_path(&mut group, http, &work.last_path())?;
@@ -164,10 +174,16 @@ fn values(
     folder: &Path,
     http: SocketAddr,
     tls: SocketAddr,
-) -> Vec<(&'static str, String)> {
+) -> anyhow::Result<Vec<(&'static str, String)>> {
+    let consumers = match work.guard.key {
+        true => fs::read_to_string(folder.join("consumers.yaml")).context("the consumers")?,
+        false => String::new(),
+    };
     let instances = work.instances();
     let idle = if instances > LARGE_TABLE { IDLE_IN_LARGE_TABLES } else { IDLE };
-    vec![
+    Ok(vec![
+        ("consumers", consumers),
+        ("token_cache", if work.guard.remembered { "32MiB" } else { "0B" }.to_owned()),
         ("dir", folder.display().to_string()),
         ("http", http.to_string()),
         ("tls", tls.to_string()),
@@ -180,7 +196,7 @@ fn values(
         ("descriptors", (2_048 + instances + instances / 2).to_string()),
         // Listening sockets count too, and may come with several connections each.
         ("backend_connections", (2_048 + 3 * instances).to_string()),
-    ]
+    ])
 }
 
 /// Instances of one backend process. Each is a listening socket and one or more connections, and a
@@ -204,7 +220,7 @@ pub(crate) fn start_backends(
     for (number, services) in work.services.chunks(INSTANCES_PER_PROCESS).enumerate() {
         let part = Work { services: services.to_vec(), ..work.clone() };
         let first = first_address(&part)?;
-        let mut values = values(&part, place.folder, first, first);
+        let mut values = values(&part, place.folder, first, first)?;
         values.push(("number", number.to_string()));
         let text = template::expand(&template, &part, &values)?;
         let config = place.folder.join(format!("backend-{number}.conf"));

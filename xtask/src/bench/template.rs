@@ -1,6 +1,7 @@
 //! The configuration templates in `bench/`: plain files in each program's own language, with
 //! `{{name}}` for a value and, as comments, `#[for service]`, `#[for instance]` (inside a service),
-//! `#[if http]`, `#[if grpc]`, `#[if tls]` and `#[end]`. Nothing more: who reads a template shall see the
+//! `#[if http]`, `#[if grpc]`, `#[if tls]`, `#[if token]`, `#[if key]`, `#[if limit]` and
+//! `#[end]`. Nothing more: who reads a template shall see the
 //! configuration, not a language.
 
 use anyhow::{Context, bail, ensure};
@@ -54,7 +55,10 @@ fn block(lines: &[&str], scope: Scope<'_>, out: &mut String) -> anyhow::Result<(
             "if http" if !scope.work.grpc => block(body, scope, out)?,
             "if grpc" if scope.work.grpc => block(body, scope, out)?,
             "if tls" if scope.work.tls => block(body, scope, out)?,
-            "if http" | "if grpc" | "if tls" => {}
+            "if token" if scope.work.guard.token => block(body, scope, out)?,
+            "if key" if scope.work.guard.key => block(body, scope, out)?,
+            "if limit" if scope.work.guard.limit => block(body, scope, out)?,
+            "if http" | "if grpc" | "if tls" | "if token" | "if key" | "if limit" => {}
             unknown => bail!("unknown directive `#[{unknown}]`"),
         }
         rest = &after[end + 1..];
@@ -112,6 +116,7 @@ impl Scope<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::work::Guard;
 
     fn work() -> Work {
         let service = |name: &str, instances: &[&str]| Service {
@@ -154,13 +159,20 @@ mod tests {
         assert!(templates.len() > 5);
         for path in templates {
             let template = std::fs::read_to_string(&path).unwrap();
-            for (grpc, tls) in [(false, false), (false, true), (true, false)] {
+            let asked = Guard { token: true, key: true, limit: true, ..Guard::default() };
+            for (grpc, tls, guard) in [
+                (false, false, Guard::default()),
+                (false, true, Guard::default()),
+                (true, false, Guard::default()),
+                (false, false, asked),
+            ] {
                 let values = ["dir", "http", "tls", "http_port", "tls_port", "idle", "connections"]
                     .into_iter()
                     .chain(["interval_ms", "backend_connections", "descriptors", "number"])
+                    .chain(["token_cache", "consumers"])
                     .map(|name| (name, "1".to_owned()))
                     .collect::<Vec<_>>();
-                let text = expand(&template, &Work { grpc, tls, ..work() }, &values);
+                let text = expand(&template, &Work { grpc, tls, guard, ..work() }, &values);
                 let text = text.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
                 assert!(!text.contains("#["), "{}", path.display());
             }

@@ -26,14 +26,50 @@ pub(crate) enum Case {
     /// The same with 10,000.
     #[value(name = "routes-10000")]
     Routes10000,
+    /// HTTP/1.1, and each call shows a signed token and an API key; nobody asks for them. The cases
+    /// below do the same work with more and more asked.
+    GuardOpen,
+    /// An ES256 token is asked for, and remembered once it was verified.
+    GuardToken,
+    /// The same, and a limit for each consumer.
+    GuardTokenLimit,
+    /// The token is verified anew for each call.
+    GuardTokenAnew,
+    /// An API key is asked for.
+    GuardKey,
+    /// The same with a limit for each consumer, and calls of 100,000 consumers in turn.
+    GuardLimit,
 }
 
 /// Which load generator a case needs, and with what.
 pub(crate) enum Load {
-    Http1 { path: &'static str },
-    Routes { routes: usize },
+    Http1 {
+        path: &'static str,
+    },
+    Routes {
+        routes: usize,
+    },
+    /// Calls of one consumer, or of all in turn.
+    Guarded {
+        all: bool,
+    },
     Http2,
     Grpc,
+}
+
+/// What a proxy asks of each call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Guard {
+    /// Calls show credentials, whether they are asked for or not.
+    pub(crate) credentials: bool,
+    /// A signed token.
+    pub(crate) token: bool,
+    /// A token that was verified is remembered.
+    pub(crate) remembered: bool,
+    /// An API key of one of the consumers.
+    pub(crate) key: bool,
+    /// That its consumer comes no faster than a limit that it does not reach.
+    pub(crate) limit: bool,
 }
 
 #[derive(Clone)]
@@ -45,6 +81,7 @@ pub(crate) struct Work {
     pub(crate) grpc: bool,
     /// Clients come over TLS.
     pub(crate) tls: bool,
+    pub(crate) guard: Guard,
 }
 
 #[derive(Clone)]
@@ -78,6 +115,26 @@ impl Case {
             Self::Routes10 => "10 routes and instances",
             Self::Routes1000 => "1,000 routes and instances",
             Self::Routes10000 => "10,000 routes and instances",
+            Self::GuardOpen => "open route, credentials shown and not asked for",
+            Self::GuardToken => "ES256 token, verified before",
+            Self::GuardTokenLimit => "ES256 token, verified before, and a limit for its consumer",
+            Self::GuardTokenAnew => "ES256 token, verified for each call",
+            Self::GuardKey => "API key",
+            Self::GuardLimit => "API key and a limit for each of 100,000 consumers",
+        }
+    }
+
+    /// What a proxy asks of each call of this case.
+    pub(crate) fn guard(self) -> Guard {
+        let open = Guard { credentials: true, ..Guard::default() };
+        match self {
+            Self::GuardOpen => open,
+            Self::GuardToken => Guard { token: true, remembered: true, ..open },
+            Self::GuardTokenLimit => Guard { token: true, remembered: true, limit: true, ..open },
+            Self::GuardTokenAnew => Guard { token: true, ..open },
+            Self::GuardKey => Guard { key: true, ..open },
+            Self::GuardLimit => Guard { key: true, limit: true, ..open },
+            _ => Guard::default(),
         }
     }
 
@@ -90,6 +147,12 @@ impl Case {
             Self::Routes10 => Load::Routes { routes: 10 },
             Self::Routes1000 => Load::Routes { routes: 1_000 },
             Self::Routes10000 => Load::Routes { routes: 10_000 },
+            Self::GuardLimit => Load::Guarded { all: true },
+            Self::GuardOpen
+            | Self::GuardToken
+            | Self::GuardTokenLimit
+            | Self::GuardTokenAnew
+            | Self::GuardKey => Load::Guarded { all: false },
         }
     }
 
@@ -99,6 +162,9 @@ impl Case {
             Load::Grpc => Work { grpc: true, ..Work::one_service("/bench.Echo/", backend_port) },
             Load::Http2 => Work { tls: true, ..Work::one_service("/", backend_port) },
             Load::Http1 { .. } => Work::one_service("/", backend_port),
+            Load::Guarded { .. } => {
+                Work { guard: self.guard(), ..Work::one_service("/", backend_port) }
+            }
         }
     }
 }
@@ -121,7 +187,8 @@ impl Work {
     }
 
     pub(crate) fn http(services: Vec<Service>) -> Self {
-        let mut work = Self { services, check_interval_ms: 0, grpc: false, tls: false };
+        let guard = Guard::default();
+        let mut work = Self { services, check_interval_ms: 0, grpc: false, tls: false, guard };
         work.check_interval_ms =
             SHORTEST_INTERVAL_MS.max(work.instances() * 1_000 / CHECKS_PER_SECOND);
         work
