@@ -39,10 +39,15 @@ pub(crate) fn other_reading(path: &str) -> Option<SmallVec<[u8; 128]>> {
 
 /// Whether there is one way only to read a path: the usual case, told apart without copying.
 fn is_plain(path: &[u8]) -> bool {
-    let is_odd = |byte: &u8| byte.is_ascii_uppercase() || matches!(byte, b'%' | b';' | b'\\');
-    let is_ended = path.len() > 1 && path.ends_with(b"/");
-    let is_plain = !is_ended && !path.iter().any(is_odd);
-    is_plain && memchr::memmem::find(path, b"//").is_none()
+    let mut before = 0;
+    for byte in path {
+        let is_doubled = *byte == b'/' && before == b'/';
+        if is_doubled || byte.is_ascii_uppercase() || matches!(byte, b'%' | b';' | b'\\') {
+            return false;
+        }
+        before = *byte;
+    }
+    before != b'/' || path.len() == 1
 }
 
 /// The first byte, unescaped, and what follows it. Escapes were checked when the target was read.

@@ -41,6 +41,7 @@ use crate::http::head::{Fields, Known};
 use crate::http1::Refusal;
 use crate::route::{Caught, Found, Lookup, Outcome, Route, rewrite};
 use crate::shared::Snapshot;
+use crate::upstream::BodyKind;
 
 /// What names a service in `Host` without a route (`names: true`).
 const NAME_SUFFIX: &str = ".service.consul";
@@ -188,7 +189,9 @@ impl Way<'_> {
         };
         let retries = route.map_or(&snapshot.named.retries, |route| &route.retries);
         let max = route.and_then(|route| route.max_body);
-        Body::new(max, keep_limit(request, retries), snapshot.telling.clone())
+        // Only what has a body has trailers.
+        let telling = snapshot.telling.as_ref().filter(|_| request.body != BodyKind::None);
+        Body::new(max, keep_limit(request, retries), telling.cloned())
     }
 }
 

@@ -25,7 +25,9 @@ pub struct Guard {
     /// A condition in the Common Expression Language over `request` (`method`, `scheme`, `host`,
     /// `path`, `query`, `headers`, `client`, `time`) and `identity` (`known`, `provider`, `subject`,
     /// `consumer`, `plan`, `key`, `scopes`, `roles`, `claims`):
-    /// `identity.claims.tenant == request.headers["x-tenant"]`. What cannot be evaluated is refused.
+    /// `identity.claims.tenant == request.headers["x-tenant"]`. Names of headers are in lower case. Beside
+    /// what the language has there are `TEXT.inNet("10.0.0.0/8")`, `lowerAscii()`, `upperAscii()` and
+    /// `split()`; there are no timestamps and durations. What cannot be evaluated is refused.
     pub when: Option<String>,
     /// From where calls may come: by the address of the client, as trusted proxies tell it.
     pub addresses: Option<Addresses>,
@@ -43,7 +45,7 @@ pub struct Guard {
     /// Headers of every response, for browsers; those that the service sends itself stay.
     pub headers: Option<SecurityHeaders>,
     /// What the service is told of the caller. Headers of these names from outside never reach a
-    /// service, on any route.
+    /// service, on any route (but `Authorization`, which is replaced where the service is told).
     pub forward: Option<Forward>,
     /// Compares calls with the OpenAPI document of the route's `api`; others are refused with 400.
     pub validate: Option<bool>,
