@@ -43,7 +43,7 @@ impl Comparer {
         ask: impl FnOnce(&catalog::Inspection, &Call<'_>) -> T,
     ) -> Option<T> {
         let standing: Arc<catalog::Standing> = self.0.standing();
-        let inspection = standing.inspection(&format!("{api}@{version}"))?;
+        let inspection = standing.inspection(api, version)?;
         let target = asked.path_and_query;
         let split = target.iter().position(|byte| *byte == b'?');
         let (path, query) = match split {
