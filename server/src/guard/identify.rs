@@ -30,6 +30,10 @@ impl Identifier for Gatekeeper {
         verdict(self.0.identify(&credentials, providers))
     }
 
+    fn conceal(&self, path_and_query: &[u8], providers: &[Arc<str>]) -> Option<Vec<u8>> {
+        self.0.without_keys(path_and_query, providers)
+    }
+
     fn mint(&self, who: &Arc<guard::Identity>, audience: &str) -> Option<Arc<[u8]>> {
         let about = identity::About {
             provider: &who.provider,
