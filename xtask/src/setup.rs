@@ -45,6 +45,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     install_packages()?;
     python_environment()?;
     node_environment()?;
+    test_node_environment()?;
     Ok(())
 }
 
@@ -77,7 +78,16 @@ pub(crate) fn python_environment() -> anyhow::Result<PathBuf> {
 
 /// The packages of the examples in Node: a folder with `node_modules`.
 pub(crate) fn node_environment() -> anyhow::Result<PathBuf> {
-    environment("node", "examples/node/package.json", |folder, manifest| {
+    node_packages("node", "examples/node/package.json")
+}
+
+/// The packages in Node that only the tests meet.
+pub(crate) fn test_node_environment() -> anyhow::Result<PathBuf> {
+    node_packages("test-node", "tests/node/package.json")
+}
+
+fn node_packages(kind: &str, list: &str) -> anyhow::Result<PathBuf> {
+    environment(kind, list, |folder, manifest| {
         std::fs::copy(manifest, folder.join("package.json"))?;
         let mut install = Command::new("npm");
         install.args(["install", "--silent", "--no-audit", "--no-fund", "--no-package-lock"]);

@@ -81,7 +81,8 @@ fn end_to_end(nextest: bool) -> anyhow::Result<Outcome> {
     command
         .env("POSTHOUSE_BIN", target()?.join("fast/posthouse"))
         .env("POSTHOUSE_VENV", setup::python_environment()?)
-        .env("POSTHOUSE_NODE", setup::node_environment()?);
+        .env("POSTHOUSE_NODE", setup::node_environment()?)
+        .env("POSTHOUSE_TEST_NODE", setup::test_node_environment()?);
     done(&mut command)
 }
 
