@@ -14,7 +14,7 @@ const MAX_LINES: usize = 800;
 
 /// Every pillar and what all stand on, each with the crates of ours that it may use. The server
 /// wires them all; what is missing here may use none.
-const ALLOWED: [(&str, &[&str]); 12] = [
+const ALLOWED: [(&str, &[&str]); 13] = [
     ("posthouse-base", &[]),
     ("posthouse-probe", &["posthouse-base"]),
     ("posthouse-journal", &["posthouse-base"]),
@@ -22,6 +22,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
     ("posthouse-gateway", &["posthouse-base", "posthouse-probe", "posthouse-expression"]),
     ("posthouse-registry", &["posthouse-base", "posthouse-probe", "posthouse-journal"]),
     ("posthouse-identity", &["posthouse-base", "posthouse-journal"]),
+    ("posthouse-broker", &["posthouse-base", "posthouse-journal"]),
     ("posthouse-catalog", &["posthouse-base", "posthouse-journal"]),
     ("posthouse-telemetry", &["posthouse-base"]),
     ("posthouse-bench-journal", &["posthouse-base", "posthouse-journal"]),
