@@ -21,10 +21,14 @@ use x509_parser::prelude::FromDer as _;
 
 pub(crate) use name::name;
 
+use crate::cache::Cache;
 use crate::consumers::Consumers;
 use crate::credential::{Credentials, Identity, Outcome, Refusal};
 use crate::metrics::Metrics;
 use crate::provider::{Finding, Parts};
+
+/// What is remembered of certificates, in bytes: reading one takes longer than all the rest.
+const REMEMBERED: usize = 4 << 20;
 
 /// Client certificates. The listener must ask for them (`tls.client`), and verifies them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -102,6 +106,8 @@ pub(crate) struct Provider {
     config: Config,
     consumers: Consumers,
     metrics: Arc<Metrics>,
+    /// Whom certificates proved, with the version of the consumers that it was so in.
+    known: Cache<(u64, Arc<Identity>)>,
 }
 
 impl Provider {
@@ -111,18 +117,25 @@ impl Provider {
             config: config.clone(),
             consumers: parts.consumers.clone(),
             metrics: Arc::clone(&parts.metrics),
+            known: Cache::new(REMEMBERED),
         }
     }
 
     pub(crate) fn identify(&self, asked: &Credentials<'_>) -> Finding {
         let Some(leaf) = asked.chain.first() else { return Finding::Absent };
-        let subject: Arc<str> = match self.config.name_of(leaf, asked.now) {
-            Ok(Some(name)) => name.into(),
+        let shown = self.consumers.shown();
+        let found = self.known.find(leaf, asked.now, |(version, identity)| {
+            (*version == shown.version()).then(|| Arc::clone(identity))
+        });
+        if let Some(identity) = found.flatten() {
+            return Finding::Decided(Outcome::Known(identity));
+        }
+        let (subject, until): (Arc<str>, _) = match self.config.name_of(leaf, asked.now) {
+            Ok(Some((name, until))) => (name.into(), until),
             // Nothing of the kind that is asked for: perhaps another provider knows it.
             Ok(None) => return Finding::Foreign,
             Err(why) => return self.refuse(why),
         };
-        let shown = self.consumers.shown();
         let key = Some(Arc::clone(&subject));
         let identity = match shown.certificate(&subject) {
             Some(owner) => owner.identity(&self.name, subject, key),
@@ -133,7 +146,10 @@ impl Provider {
                 Identity { provider: Arc::clone(&self.name), subject, key, ..Identity::default() }
             }
         };
-        Finding::Decided(Outcome::Known(Arc::new(identity)))
+        let identity = Arc::new(identity);
+        let known = (shown.version(), Arc::clone(&identity));
+        self.known.put(leaf, known, std::mem::size_of::<Identity>(), until, asked.now);
+        Finding::Decided(Outcome::Known(identity))
     }
 
     fn refuse(&self, why: &'static str) -> Finding {
@@ -143,20 +159,27 @@ impl Provider {
 }
 
 impl Config {
-    /// The name of the certificate `der`; `None` when it has none of the kind.
-    fn name_of(&self, der: &[u8], now: Timestamp) -> Result<Option<Box<str>>, &'static str> {
+    /// The name of the certificate `der`, and until when it holds; `None` when it has none of the kind.
+    fn name_of(
+        &self,
+        der: &[u8],
+        now: Timestamp,
+    ) -> Result<Option<(Box<str>, Timestamp)>, &'static str> {
         let Ok((_, certificate)) = X509Certificate::from_der(der) else {
             return Err("unreadable");
         };
         // Verified when the connection began, which may be long ago.
-        let ends = certificate.validity().not_after.timestamp();
-        if u64::try_from(ends).map_or(true, |ends| ends < now.as_millis() / 1000) {
+        let ends = u64::try_from(certificate.validity().not_after.timestamp());
+        // To the end of that second.
+        let ends = ends.map_err(|_| "expired")?.saturating_add(1).saturating_mul(1000);
+        if ends <= now.as_millis() {
             return Err("expired");
         }
-        match self.by {
-            RawBy::Subject => name::of_subject(certificate.subject()).ok_or("unreadable"),
-            RawBy::Spiffe => self.spiffe_id(&certificate),
-        }
+        let name = match self.by {
+            RawBy::Subject => name::of_subject(certificate.subject()).ok_or("unreadable")?,
+            RawBy::Spiffe => self.spiffe_id(&certificate)?,
+        };
+        Ok(name.map(|name| (name, Timestamp::from_millis(ends))))
     }
 
     /// A certificate that names a workload has one URI, and signs no others (X.509-SVID §2, §4).

@@ -54,6 +54,7 @@ async fn provider(raw: Raw) -> Provider {
         config: Config::check(&raw, &Path::root(), &mut report).expect("no mistakes"),
         consumers: consumers.expect("a start"),
         metrics: Default::default(),
+        known: crate::cache::Cache::new(super::REMEMBERED),
     }
 }
 
@@ -112,6 +113,24 @@ async fn strangers_are_refused_where_that_is_asked_for() {
     let provider = provider(raw).await;
     let stranger = der(&certificate(&[(DnType::CommonName, "x")], &[]));
     assert_eq!(ask(&provider, &[stranger]), Err("refused"));
+}
+
+#[tokio::test]
+async fn what_is_remembered_follows_changes() {
+    let provider = provider(Raw::default()).await;
+    let show = |name: &str| {
+        let subject = [(DnType::OrganizationName, "Acme"), (DnType::CommonName, name)];
+        der(&certificate(&subject, &[]))
+    };
+    let till = show("till");
+    for _ in 0..3 {
+        let acme = ask(&provider, std::slice::from_ref(&till));
+        assert_eq!(acme, Ok(("CN=till,O=Acme".into(), Some("acme".into()))));
+        let other = ask(&provider, &[show("desk")]);
+        assert_eq!(other, Ok(("CN=desk,O=Acme".into(), None)));
+    }
+    provider.consumers.declare(Declared::default());
+    assert_eq!(ask(&provider, &[till]), Ok(("CN=till,O=Acme".into(), None)));
 }
 
 #[tokio::test]
