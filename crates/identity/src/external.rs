@@ -159,6 +159,11 @@ impl Config {
             ca: raw.ca.clone(),
         })
     }
+
+    /// The headers that identities add to calls.
+    pub(crate) fn added(&self) -> &[HeaderName] {
+        &self.taken
+    }
 }
 
 fn header(name: &str, path: &Path, report: &mut Report) -> Option<HeaderName> {

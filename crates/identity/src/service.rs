@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use http::HeaderName;
 use posthouse_base::task::Tasks;
 use posthouse_base::time::Timestamp;
 use prometheus_client::registry::Registry;
@@ -120,6 +121,18 @@ impl Handle {
             }
         }
         left
+    }
+
+    /// The headers that identities may add to calls. Whoever sends calls on takes them out of every call
+    /// from outside, or a caller could add them itself where no authoriser is asked.
+    #[must_use]
+    pub fn added_headers(&self) -> Vec<HeaderName> {
+        let all = self.0.providers.load();
+        let externals = all.values().filter_map(|running| match &running.config {
+            provider::Config::External(config) => Some(config.added()),
+            _ => None,
+        });
+        externals.flatten().cloned().collect()
     }
 
     /// Asks these providers in order who calls: the first that finds a credential of its kind

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use http::HeaderName;
 use posthouse_base::time::Timestamp;
 use posthouse_gateway::guard::{self, Asked, Identifier, Verdict};
 use posthouse_gateway::http::head;
@@ -28,6 +29,10 @@ impl Identifier for Gatekeeper {
             now: Timestamp::now(),
         };
         verdict(self.0.identify(&credentials, providers))
+    }
+
+    fn adds(&self) -> Vec<HeaderName> {
+        self.0.added_headers()
     }
 
     fn conceal(&self, path_and_query: &[u8], providers: &[Arc<str>]) -> Option<Vec<u8>> {
