@@ -12,6 +12,7 @@ use super::{Config, Provider, Raw, without};
 use crate::consumers::{Actor, Consumers, Declared, Limits, Spec};
 use crate::credential::{Credentials, Fields, Outcome, Refusal};
 use crate::provider::Finding;
+use crate::state::Hash;
 
 struct Lines(Vec<(&'static str, String)>);
 
@@ -83,6 +84,28 @@ async fn unknown_and_wrong_keys_look_alike() {
     assert_eq!(ask(&provider, &[&key, &key], "/"), Err(Refusal::Invalid));
     // The query only where that is asked for.
     assert_eq!(ask(&provider, &[], &format!("/?api_key={key}")), Ok(None));
+}
+
+/// Keys are looked for by their digests. How long that takes may tell how much of a digest agrees, but
+/// that says nothing of the key: a guess that is right but for its last letter has a digest as far off
+/// as one that is wrong from the first, so that no key can be found out letter by letter.
+#[tokio::test]
+async fn how_long_a_comparison_takes_says_nothing_of_a_key() {
+    let (provider, key) = provider(None).await;
+    let right = Hash::of(key.as_bytes()).to_hex();
+    let agreeing = |guess: &str| {
+        let digits = Hash::of(guess.as_bytes()).to_hex();
+        right.bytes().zip(digits.bytes()).take_while(|(right, guess)| right == guess).count()
+    };
+    assert_eq!(agreeing(&key), 64);
+    for at in 4..key.len() {
+        for letter in ('a'..='z').filter(|letter| !key[at..].starts_with(*letter)) {
+            let guess = format!("{}{letter}{}", &key[..at], &key[at + 1..]);
+            assert_eq!(ask(&provider, &[&guess], "/"), Err(Refusal::Invalid), "{guess}");
+            // Of some thousand digests the nearest agrees by chance in three digits, or four.
+            assert!(agreeing(&guess) < 8, "{guess}");
+        }
+    }
 }
 
 #[tokio::test]
