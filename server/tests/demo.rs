@@ -21,6 +21,16 @@ fn no_call_fails_and_nothing_stays_behind() {
         "Hello, Alice!",
         "POST /api/v1/orders → 201",
         "GetUser { id: 1 } → OK",
+        "deprecation: @1790812800",
+        "sunset: Wed, 30 Jun 2027 00:00:00 GMT",
+        "rel=\"successor-version\"",
+        "GET /api/v2/users → 401 Unauthorized\n      www-authenticate: Bearer\n      \
+         urn:posthouse:problem:unauthenticated\n",
+        "POST /api/v1/consumers/acme/keys → 201 Created, key acme/1: ",
+        "with the key → 200 OK",
+        "for the 4th time → 429 Too Many Requests",
+        "urn:posthouse:problem:rate-limited",
+        "acme's plan has 3 calls a minute",
         "no call failed",
     ] {
         assert!(said.contains(part), "no {part:?} in\n{said}");

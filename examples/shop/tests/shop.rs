@@ -94,6 +94,22 @@ async fn users_are_seeded_added_and_found() {
 }
 
 #[tokio::test]
+async fn the_second_version_says_where_the_next_page_begins() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let users = start(Service::Users, "users-1", folder.path(), "127.0.0.1:1").await;
+    let page = get(users, "/api/v2/users?limit=2").await;
+    assert_eq!(page.body()["users"][1]["name"], "Bob");
+    assert_eq!(page.body()["next"], 2);
+    let last = get(users, "/api/v2/users?limit=2&after=2").await;
+    assert_eq!(last.body()["users"][0]["name"], "Chen");
+    assert_eq!(last.body()["next"], Value::Null);
+
+    let added = post(users, "/api/v2/users", r#"{"name":"Dora","email":"dora@x.example"}"#).await;
+    assert_eq!(added.headers()["location"], "/api/v2/users/4");
+    assert_eq!(get(users, "/api/v2/users/4").await.body()["name"], "Dora");
+}
+
+#[tokio::test]
 async fn two_instances_share_one_database() {
     let folder = tempfile::tempdir().expect("a folder");
     let (first, second) = tokio::join!(

@@ -29,6 +29,7 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     /// The instance that answered, or `-`.
     pub(super) instance: String,
+    pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
 }
 
@@ -49,8 +50,22 @@ impl Client {
         path: &str,
         body: &str,
     ) -> anyhow::Result<Answer> {
+        self.call_with(method, path, &[], body).await
+    }
+
+    /// Like [`Client::call`], with more headers.
+    pub(super) async fn call_with(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> anyhow::Result<Answer> {
         let mut request = Request::builder().method(method).uri(path);
         request = request.header(header::HOST, &self.host);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         if !body.is_empty() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
@@ -58,7 +73,8 @@ impl Client {
         self.sender.ready().await?;
         let (head, body) = self.sender.send_request(request).await?.into_parts();
         let body = body.collect().await?.to_bytes();
-        Ok(Answer { status: head.status, instance: instance(&head.headers), body })
+        let instance = instance(&head.headers);
+        Ok(Answer { status: head.status, instance, headers: head.headers, body })
     }
 }
 

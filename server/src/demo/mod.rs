@@ -1,10 +1,12 @@
-//! `posthouse demo`: a house and the sample shop on one machine, and what happens when an instance
-//! dies.
+//! `posthouse demo`: a house and the sample shop on one machine, who may call it, and what happens when
+//! an instance dies.
 //!
-//! In reading order: [`run`] (the story), [`shop`] (instances in processes of their own), [`client`]
-//! (calls as any client makes them), [`load`] (many of them, counted).
+//! In reading order: [`run`] (the story), [`guard`] (its part about those who call), [`shop`] (instances
+//! in processes of their own), [`client`] (calls as any client makes them), [`load`] (many of them,
+//! counted).
 
 mod client;
+mod guard;
 mod load;
 mod shop;
 
@@ -130,6 +132,8 @@ async fn tell(house: &House, shop: &mut Shop) -> anyhow::Result<usize> {
     let gateway = *house.addresses().listeners.first().context("no listener")?;
     a_few_calls(gateway).await?;
     balancing(gateway).await?;
+    let admin = house.addresses().admin.context("no admin API")?;
+    guard::tell(gateway, admin).await?;
     failover(gateway, shop).await
 }
 
@@ -234,10 +238,6 @@ admin: {{ address: "127.0.0.1:{admin}" }}
 registry: {{ address: "127.0.0.1:{registry}", dns: "127.0.0.1:{dns}" }}
 gateway: {{ access_log: {{ mode: off }} }}
 routes:
-  - match: {{ path: "/api/v1/users" }}
-    service: users
-  - match: {{ path: "/api/v1/users/{{*rest}}" }}
-    service: users
   - match: {{ path: "/api/greet" }}
     service: users
   - match: {{ path: "/api/v1/orders" }}
@@ -246,7 +246,8 @@ routes:
     service: orders
   - match: {{ path: "/shop.v1.UserService/{{*method}}" }}
     service: users-grpc
-"#,
+{guard}"#,
+        guard = guard::SECTIONS,
         data = Value::String(folder.join("data").display().to_string()),
         gateway = port(8080),
         admin = port(8400),

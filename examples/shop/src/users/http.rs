@@ -5,7 +5,7 @@ use axum::extract::{Path, Query, State};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
-use http::{StatusCode, header};
+use http::{StatusCode, Uri, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -19,6 +19,8 @@ pub(super) fn router(users: Users) -> Router {
     Router::new()
         .route("/api/v1/users", get(list).post(add))
         .route("/api/v1/users/{id}", get(one))
+        .route("/api/v2/users", get(list_with_next).post(add))
+        .route("/api/v2/users/{id}", get(one))
         .route("/api/greet", get(greet))
         .with_state(users)
 }
@@ -39,6 +41,19 @@ async fn list(
     Ok(Json(users.page(page.after, limit).await?))
 }
 
+/// The second version of the list says where the next page begins, which a bare list had no room for.
+async fn list_with_next(
+    State(users): State<Users>,
+    page: Result<Query<Page>, QueryRejection>,
+) -> Result<Json<Value>, Failure> {
+    let Query(page) = page?;
+    let limit = page.limit.unwrap_or(PAGE).min(PAGE);
+    let users = users.page(page.after, limit).await?;
+    let is_full = users.len() == usize::from(limit);
+    let next = users.last().filter(|_| is_full).map(|user| user.id);
+    Ok(Json(json!({ "users": users, "next": next })))
+}
+
 async fn one(
     State(users): State<Users>,
     id: Result<Path<i64>, PathRejection>,
@@ -55,6 +70,7 @@ struct NewUser {
 
 async fn add(
     State(users): State<Users>,
+    uri: Uri,
     input: Result<Json<NewUser>, JsonRejection>,
 ) -> Result<impl IntoResponse, Failure> {
     let Json(input) = input?;
@@ -66,7 +82,7 @@ async fn add(
     }
     let (name, email) = mistakes.or((name, email))?;
     let user = users.add(name, email).await?;
-    let place = format!("/api/v1/users/{}", user.id);
+    let place = format!("{}/{}", uri.path(), user.id);
     Ok((StatusCode::CREATED, [(header::LOCATION, place)], Json(user)))
 }
 
