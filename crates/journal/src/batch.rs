@@ -55,7 +55,8 @@ pub enum Expected {
 }
 
 /// Work that is done. Facts are never removed: positions of theirs are passed over, and a range in a
-/// stream of theirs is refused. However much it is, none of it can be read afterwards.
+/// stream of theirs is refused. However much it is, none of it can be read afterwards. What is yet to
+/// be written is not removed by it, but what its own batch appends may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Removal {
     /// What is at these positions. Those at which there is nothing (any more) are passed over.
@@ -66,6 +67,14 @@ pub enum Removal {
         stream: StreamName,
         /// First and last.
         positions: RangeInclusive<Position>,
+    },
+    /// What has these versions in one stream: known before the batch is written, to whoever alone
+    /// writes to the stream.
+    Versions {
+        /// The stream.
+        stream: StreamName,
+        /// First and last.
+        versions: RangeInclusive<Version>,
     },
 }
 

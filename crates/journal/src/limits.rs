@@ -29,7 +29,7 @@ pub(crate) fn check(batch: &Batch, limits: &RawLimits) -> Result<usize, Error> {
     for removal in &batch.removals {
         size = size.saturating_add(match removal {
             Removal::At(positions) => positions.len().saturating_mul(POSITION),
-            Removal::Range { .. } => OVERHEAD,
+            Removal::Range { .. } | Removal::Versions { .. } => OVERHEAD,
         });
     }
     for (stream, _) in &batch.metadata {

@@ -1,5 +1,7 @@
-//! The latest events, kept in memory within a bound, so that those who follow the log do not each
+//! The latest facts, kept in memory within a bound, so that those who follow the log do not each
 //! read them from the disk. The same for every engine: its writer enters what is durable, in order.
+//! Of work only the places are kept: it is read by those who wrote it, once, and would push out what
+//! many read.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -35,10 +37,9 @@ struct Inner {
 
 #[derive(Debug)]
 struct Entry {
+    /// Without its data when it is work.
     event: Recorded,
     table: Table,
-    /// Removed since.
-    gone: bool,
 }
 
 /// What may still be read of a stream that does not keep all its events.
@@ -57,15 +58,6 @@ pub(crate) struct Fresh {
     pub(crate) table: Table,
 }
 
-/// What was done beside appending, as far as it concerns what is kept here.
-#[derive(Debug, Default)]
-pub(crate) struct Gone {
-    pub(crate) positions: Vec<Position>,
-    pub(crate) ranges: Vec<(StreamName, std::ops::RangeInclusive<Position>)>,
-    /// What streams keep from now on, of those that do not keep all; the last of each counts.
-    pub(crate) limits: Vec<(StreamName, Limits)>,
-}
-
 impl Recent {
     /// Keeps nothing yet; the log ends at `head`.
     pub(crate) fn new(most_bytes: u64, head: Position) -> Self {
@@ -75,19 +67,24 @@ impl Recent {
         Self { inner: RwLock::new(inner), most_bytes }
     }
 
-    /// Enters what one commit wrote, in order, then what it removed. Must be told before the head
-    /// moves.
-    pub(crate) fn enter(&self, fresh: Vec<Fresh>, gone: &Gone, head: Position) {
+    /// Enters what one commit wrote, in order, and what streams keep from now on, of those that do
+    /// not keep all; the last of each counts. Must be told before the head moves.
+    pub(crate) fn enter(
+        &self,
+        fresh: Vec<Fresh>,
+        limits: Vec<(StreamName, Limits)>,
+        head: Position,
+    ) {
         let fresh = if self.most_bytes == 0 { Vec::new() } else { owned(fresh) };
         let mut inner = self.write();
         for Fresh { event, table } in fresh {
             if event.position == inner.head.next() {
                 inner.head = event.position;
                 inner.bytes += size(&event.event);
-                inner.events.push_back(Entry { event, table, gone: false });
+                inner.events.push_back(Entry { event, table });
             }
         }
-        inner.remove(gone);
+        inner.limits.extend(limits);
         if inner.head != head {
             inner.clear(head);
         }
@@ -118,6 +115,9 @@ impl Recent {
         for entry in inner.events.iter().skip(usize::try_from(skip).unwrap_or(usize::MAX)) {
             if !concerns(subject, entry) || !inner.keeps(&entry.event, now) {
                 continue;
+            }
+            if entry.table == Table::Work {
+                return None;
             }
             let size = entry.event.event.data.len() + entry.event.event.metadata.len();
             if events.len() >= limit || (!events.is_empty() && size > left) {
@@ -171,49 +171,26 @@ impl Inner {
             self.limits.retain(|stream, _| here.contains(stream));
         }
     }
-
-    fn remove(&mut self, gone: &Gone) {
-        for position in &gone.positions {
-            if let Some(entry) = self.events.range_mut(self.places(position, position)).next()
-                && entry.table == Table::Work
-            {
-                entry.gone = true;
-            }
-        }
-        for (stream, range) in &gone.ranges {
-            for entry in self.events.range_mut(self.places(range.start(), range.end())) {
-                entry.gone |= entry.event.stream == *stream;
-            }
-        }
-        self.limits.extend(gone.limits.iter().cloned());
-    }
-
-    /// Where the events from `first` to `last` are, as far as they are kept: one has each position.
-    fn places(&self, first: &Position, last: &Position) -> std::ops::Range<usize> {
-        let kept = self.events.len();
-        let before = |position: u64| {
-            let count = position.saturating_sub(self.after.get());
-            usize::try_from(count).unwrap_or(usize::MAX).min(kept)
-        };
-        let (from, to) = (before(first.get().saturating_sub(1)), before(last.get()));
-        from.min(to)..to
-    }
 }
 
 fn concerns(subject: &Subject, entry: &Entry) -> bool {
-    let right = match subject {
+    match subject {
         Subject::Stream(stream) => entry.event.stream == *stream,
         Subject::All { table, space } => {
             entry.table == *table
                 && space.is_none_or(|space: Space| space == entry.event.stream.space())
         }
-    };
-    right && !entry.gone
+    }
 }
 
 /// The events with their bytes in one piece of memory of their own: what they came in may be a
 /// small part of a large buffer.
 fn owned(mut fresh: Vec<Fresh>) -> Vec<Fresh> {
+    for Fresh { event, table } in &mut fresh {
+        if *table == Table::Work {
+            (event.event.data, event.event.metadata) = (Bytes::new(), Bytes::new());
+        }
+    }
     let length = |event: &NewEvent| event.data.len() + event.metadata.len();
     let total = fresh.iter().map(|fresh| length(&fresh.event.event)).sum();
     let mut all = BytesMut::with_capacity(total);

@@ -5,7 +5,7 @@
 //! queue and are written in groups after a while; a group may fail, or fail and yet be written, and
 //! then the journal is out for a while. Receipts resolve late and in any order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -59,7 +59,7 @@ struct Stream {
     table: Table,
     /// Everything that was ever written.
     events: Vec<Recorded>,
-    removed: Vec<Position>,
+    removed: HashSet<Position>,
     metadata: StreamMetadata,
 }
 
@@ -109,6 +109,12 @@ impl SimDisk {
     #[must_use]
     pub fn history(&self, stream: &StreamName) -> Vec<Recorded> {
         self.disk().streams.get(stream).map(|stream| stream.events.clone()).unwrap_or_default()
+    }
+
+    /// What may still be read of a stream.
+    #[must_use]
+    pub fn left(&self, stream: &StreamName) -> Vec<Recorded> {
+        self.disk().streams.get(stream).map(Stream::left).unwrap_or_default()
     }
 
     /// Changes the format of a stream's checkpoint, as if another version had written it.
@@ -382,7 +388,7 @@ impl Disk {
         let stream = self.streams.entry(append.stream.clone()).or_insert_with(|| Stream {
             table: append.table,
             events: Vec::new(),
-            removed: Vec::new(),
+            removed: HashSet::new(),
             metadata: StreamMetadata::default(),
         });
         if stream.table != append.table {
@@ -424,6 +430,13 @@ impl Disk {
                 if let Some(stream) = self.streams.get_mut(stream) {
                     let events = stream.events.iter().map(|event| event.position);
                     stream.removed.extend(events.filter(|at| positions.contains(at)));
+                }
+            }
+            Removal::Versions { stream, versions } => {
+                if let Some(stream) = self.streams.get_mut(stream) {
+                    let events = stream.events.iter();
+                    let gone = events.filter(|event| versions.contains(&event.version));
+                    stream.removed.extend(gone.map(|event| event.position));
                 }
             }
         }

@@ -11,7 +11,8 @@ use posthouse_base::task::Tasks;
 use posthouse_base::time::Timestamp;
 use posthouse_gateway::limit::{Keeping, NotKept, Period, QuotaStore, Used};
 use posthouse_journal::driver::{
-    self, Decision, Done, Driver, Entry, Hands, RecoverError, Rules, Settings, Snapshot, Unreadable,
+    self, Decision, Done, Driver, Entry, Hands, Keep, RecoverError, Rules, Settings, Snapshot,
+    Unreadable,
 };
 use posthouse_journal::{Format, Journal, Recorded, StreamName};
 use serde::{Deserialize, Serialize};
@@ -169,14 +170,14 @@ impl Rules for State {
         Vec::new()
     }
 
-    fn encode(events: &[Event]) -> Option<Entry> {
+    fn encode(events: &[Event]) -> Option<Keep> {
         if events.is_empty() {
             return None;
         }
         let written: Vec<Written> = events.iter().map(written).collect();
         // Such types can always be written.
         let data = Bytes::from(serde_json::to_vec(&written).unwrap_or_default());
-        Some(Entry { kind: KIND.into(), format: Format::Json, data })
+        Some(Entry { kind: KIND.into(), format: Format::Json, data }.into())
     }
 
     fn replay(&mut self, recorded: &Recorded, mark: u64) -> Result<(), Unreadable> {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use posthouse_base::time::Timestamp;
-use posthouse_journal::driver::{Decision, Entry, Rules, Snapshot, Unreadable};
+use posthouse_journal::driver::{Decision, Entry, Keep, Rules, Snapshot, Unreadable};
 use posthouse_journal::{Format, Recorded};
 
 use super::{FORMAT, KIND};
@@ -25,9 +25,9 @@ impl Rules for State {
         Self::apply(self, events)
     }
 
-    fn encode(events: &[Event]) -> Option<Entry> {
+    fn encode(events: &[Event]) -> Option<Keep> {
         let data = super::record(events)?.into();
-        Some(Entry { kind: KIND.into(), format: Format::Json, data })
+        Some(Entry { kind: KIND.into(), format: Format::Json, data }.into())
     }
 
     fn replay(&mut self, recorded: &Recorded, mark: u64) -> Result<(), Unreadable> {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::Engine;
 use super::tools::{
     ALL, again, all_numbers, append, end, exactly, facts, metadata, new, numbers, of, page,
-    page_of_all, put, removal, removal_at, stream, to, versions, work,
+    page_of_all, put, removal, removal_at, removal_of, stream, to, versions, work,
 };
 use crate::batch::{Batch, Checkpoint, Expected, StreamMetadata};
 use crate::error::Error;
@@ -67,6 +67,68 @@ pub async fn work_goes_by_range<E: Engine>(engine: &mut E) {
     put(engine, facts(&stream("f"), Any, [1])).await;
     let refused = append(engine, removal(&stream("f"), 0..=99)).await;
     assert_eq!(refused, Err(Error::WrongTable(stream("f"))));
+}
+
+/// Versions go in their stream only; what is not there yet stays, but for what the batch appends.
+pub async fn work_goes_by_version<E: Engine>(engine: &mut E) {
+    let (a, b) = (stream("a"), stream("b"));
+    let many = [to(&a, Work, NoStream, 0..20), to(&b, Work, NoStream, 100..120)];
+    put(engine, Batch { appends: many.into(), ..Batch::default() }).await;
+    put(engine, removal_of(&a, [3..=3, 0..=0, 5..=7, 18..=19])).await;
+    let rest = [1, 2, 4, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17];
+    assert_eq!(numbers(engine, &a).await, rest);
+    put(engine, removal_of(&a, [0..=3, 5..=12, 30..=40, 20..=u64::MAX])).await;
+    #[expect(clippy::reversed_empty_ranges, reason = "nothing is in it, which is the case")]
+    put(engine, removal_of(&a, [17..=4])).await;
+    put(engine, removal_of(&stream("nobody"), [0..=99])).await;
+    assert_eq!(numbers(engine, &a).await, [4, 13, 14, 15, 16, 17]);
+    engine.restart().await;
+    assert_eq!(numbers(engine, &a).await, [4, 13, 14, 15, 16, 17]);
+    let step = |expected| {
+        let appends = vec![to(&a, Work, expected, [20, 21, 22])];
+        Batch { appends, ..removal_of(&a, [15..=15, 21..=21]) }
+    };
+    assert!(append(engine, step(exactly(18))).await.is_err());
+    assert_eq!(
+        numbers(engine, &a).await,
+        [4, 13, 14, 15, 16, 17],
+        "a refused batch removes nothing"
+    );
+    put(engine, step(exactly(19))).await;
+    assert_eq!(numbers(engine, &a).await, [4, 13, 14, 16, 17, 20, 22]);
+    engine.restart().await;
+    put(engine, removal_of(&a, [0..=u64::MAX])).await;
+    assert_eq!(numbers(engine, &a).await, [0_u128; 0]);
+    assert_eq!(numbers(engine, &b).await, (100..120).collect::<Vec<_>>());
+    assert_eq!(append(engine, work(&a, exactly(22), [23])).await, new(&[end(23, 44)]));
+    put(engine, facts(&stream("f"), Any, [1])).await;
+    let refused = append(engine, removal_of(&stream("f"), [0..=99])).await;
+    assert_eq!(refused, Err(Error::WrongTable(stream("f"))));
+}
+
+/// As many as an engine may rather hide than delete at once.
+pub async fn many_versions_go_at_once<E: Engine>(engine: &mut E) {
+    let a = stream("a");
+    for block in 0..12 {
+        put(engine, work(&a, Any, block * 1000..(block + 1) * 1000)).await;
+    }
+    put(engine, removal_of(&a, [6_000..=10_999])).await;
+    assert_eq!(numbers(engine, &a).await, (0..6_000).chain(11_000..12_000).collect::<Vec<_>>());
+    put(engine, removal_of(&a, [0..=5_998])).await;
+    engine.restart().await;
+    assert_eq!(
+        numbers(engine, &a).await,
+        [5_999].into_iter().chain(11_000..12_000).collect::<Vec<_>>()
+    );
+    let all = Batch {
+        appends: vec![to(&a, Work, exactly(11_999), 12_000..12_003)],
+        ..removal_of(&a, [0..=12_001])
+    };
+    put(engine, all).await;
+    assert_eq!(numbers(engine, &a).await, [12_002]);
+    engine.restart().await;
+    assert_eq!(all_numbers(engine, Work).await, [12_002]);
+    assert_eq!(state(engine, &a).await.first, Version::new(12_002));
 }
 
 /// However much it is, none of it shows afterwards, and the stream goes on.

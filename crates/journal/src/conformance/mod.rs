@@ -58,6 +58,8 @@ macro_rules! conformance_tests {
         $crate::conformance_tests!(@ $engine, keeping, [
             work_goes_by_position,
             work_goes_by_range,
+            work_goes_by_version,
+            many_versions_go_at_once,
             a_long_range_goes_at_once,
             positions_and_versions_are_never_given_again,
             removals_belong_to_their_batch,

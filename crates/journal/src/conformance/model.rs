@@ -20,6 +20,7 @@ enum Step {
     Repeat,
     RemoveAt(Vec<u64>),
     RemoveRange { stream: usize, from: u64, to: u64 },
+    RemoveVersions { stream: usize, from: u64, to: u64 },
     Limit { stream: usize, max_count: Option<u64>, truncate_before: Option<u64> },
     Restart,
 }
@@ -63,6 +64,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     });
     let range = (STREAMS / 2..STREAMS, 0_u64..60, 0_u64..20)
         .prop_map(|(stream, from, more)| Step::RemoveRange { stream, from, to: from + more });
+    let versions = (STREAMS / 2..STREAMS, 0_u64..30, 0_u64..10)
+        .prop_map(|(stream, from, more)| Step::RemoveVersions { stream, from, to: from + more });
     let limit = (0..STREAMS, any::<bool>(), 0_u64..6).prop_map(|(stream, count, number)| {
         let (max_count, truncate_before) =
             if count { (Some(number), None) } else { (None, Some(number * 3)) };
@@ -73,6 +76,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => Just(Step::Repeat),
         2 => vec(0_u64..60, 0..5).prop_map(Step::RemoveAt),
         2 => range,
+        3 => versions,
         1 => limit,
         1 => Just(Step::Restart),
     ];
@@ -131,14 +135,22 @@ async fn carry_out<E: Engine>(
             let at = positions.iter().copied().map(Position::new).collect();
             let batch = Batch { removals: vec![Removal::At(at)], ..Batch::default() };
             same("a removal", &journal.append(batch).await.is_ok(), &true)?;
-            model.remove(|at, stream| positions.contains(&at) && table(stream) == Table::Work);
+            model.remove(|at, stream, _| positions.contains(&at) && table(stream) == Table::Work);
         }
         Step::RemoveRange { stream: number, from, to } => {
             let positions = Position::new(*from)..=Position::new(*to);
             let removal = Removal::Range { stream: stream(&name(*number)), positions };
             let batch = Batch { removals: vec![removal], ..Batch::default() };
             same("a removal", &journal.append(batch).await.is_ok(), &true)?;
-            model.remove(|at, stream| (*from..=*to).contains(&at) && stream == *number);
+            model.remove(|at, stream, _| (*from..=*to).contains(&at) && stream == *number);
+        }
+        Step::RemoveVersions { stream: number, from, to } => {
+            let versions = Version::new(*from)..=Version::new(*to);
+            let removal = Removal::Versions { stream: stream(&name(*number)), versions };
+            let batch = Batch { removals: vec![removal], ..Batch::default() };
+            same("a removal", &journal.append(batch).await.is_ok(), &true)?;
+            model
+                .remove(|_, stream, version| (*from..=*to).contains(&version) && stream == *number);
         }
         Step::Limit { stream: number, max_count, truncate_before } => {
             let metadata = StreamMetadata {
@@ -278,9 +290,10 @@ impl Model {
         Some(ends)
     }
 
-    fn remove(&mut self, which: impl Fn(u64, usize) -> bool) {
+    /// Removes events by position, stream and version.
+    fn remove(&mut self, which: impl Fn(u64, usize, u64) -> bool) {
         self.last = None;
-        self.events.retain(|event| !which(event.0, event.1));
+        self.events.retain(|event| !which(event.0, event.1, event.2));
     }
 
     fn limit(&mut self, number: usize, max_count: Option<u64>, truncate_before: u64) {

@@ -74,6 +74,17 @@ pub(super) fn removal(stream: &StreamName, positions: RangeInclusive<u64>) -> Ba
     Batch { removals: vec![removal], ..Batch::default() }
 }
 
+pub(super) fn removal_of(
+    stream: &StreamName,
+    versions: impl IntoIterator<Item = RangeInclusive<u64>>,
+) -> Batch {
+    let removal = |versions: RangeInclusive<u64>| Removal::Versions {
+        stream: stream.clone(),
+        versions: Version::new(*versions.start())..=Version::new(*versions.end()),
+    };
+    Batch { removals: versions.into_iter().map(removal).collect(), ..Batch::default() }
+}
+
 pub(super) fn metadata(stream: &StreamName, metadata: StreamMetadata) -> Batch {
     Batch { metadata: vec![(stream.clone(), metadata)], ..Batch::default() }
 }

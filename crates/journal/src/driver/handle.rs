@@ -1,8 +1,10 @@
 //! How others ask a pillar and read its state.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::task::{Context, Poll};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -119,6 +121,18 @@ impl<R: Rules> Handle<R> {
         answer.await.unwrap_or(Err(Error::Closed))
     }
 
+    /// Hands in a command, and waits only for its place in the queue. Commands that are handed in one
+    /// after the other are carried out in that order. Dropping what is returned changes nothing.
+    ///
+    /// # Errors
+    /// When the pillar is shutting down.
+    pub async fn hand_in(&self, command: R::Command) -> Result<Pending<R::Reply>, Error> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request { command, reply: Some(reply) };
+        self.commands.send(request).await.map_err(|_closed| Error::Closed)?;
+        Ok(Pending(answer))
+    }
+
     /// Hands in a command whose answer does not matter.
     ///
     /// # Errors
@@ -206,6 +220,19 @@ impl<R: Rules> Handle<R> {
         } else {
             Gathered::Early(found, mark, held.life)
         }
+    }
+}
+
+/// The coming answer to a command that was handed in. Resolves as [`Handle::command`] does.
+#[derive(Debug)]
+pub struct Pending<T>(oneshot::Receiver<Result<T, Error>>);
+
+impl<T> Future for Pending<T> {
+    type Output = Result<T, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = Pin::new(&mut self.0).poll(context);
+        answer.map(|answer| answer.unwrap_or(Err(Error::Closed)))
     }
 }
 

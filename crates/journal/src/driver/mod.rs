@@ -11,8 +11,12 @@
 //! told so, and the state is brought back from checkpoint and tail. Meanwhile readers go on seeing
 //! what was durable. While the journal cannot write, what need not be kept goes on too.
 //!
+//! What a command does is kept as one entry in the pillar's stream of facts, from which alone the
+//! state is brought back. It may write and remove *work* along with it ([`Keep`]), in streams of the
+//! pillar's own, which is too much to be held in memory and is read when its turn comes.
+//!
 //! In reading order: `rules` (what a pillar brings), `handle` (asking and reading), `task` (the
-//! writing), `flight` (what is not durable yet), `checkpoint`, `recover`, `error`.
+//! writing), `take` (deciding), `flight` (what is not durable yet), `checkpoint`, `recover`, `error`.
 //!
 //! What must hold, and is proven by simulation (`tests`): whoever got an answer finds it again after
 //! any crash; nobody has seen what is lost; a command is there whole or not at all; what a reader
@@ -24,6 +28,7 @@ mod flight;
 mod handle;
 mod recover;
 mod rules;
+mod take;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -34,8 +39,10 @@ use posthouse_base::task::Tasks;
 use tokio::sync::mpsc;
 
 pub use error::{Error, RecoverError};
-pub use handle::{Handle, Stats};
-pub use rules::{Clock, Decision, Done, Entry, Hands, Rules, Snapshot, Unreadable};
+pub use handle::{Handle, Pending, Stats};
+pub use rules::{
+    Clock, Decision, Done, Entry, Hands, Item, Keep, Rules, Snapshot, Unreadable, Work,
+};
 
 use crate::event::StreamName;
 use crate::journal::Journal;
@@ -43,6 +50,10 @@ use flight::Flights;
 use handle::{Request, Shared};
 use recover::{Recovered, recover};
 use task::{Ending, Kept, Task};
+
+/// Commands that may follow one because of what it has left ([`Rules::follow_up`]), before others
+/// have their turn.
+pub const FOLLOW_UPS: usize = 64;
 
 /// What a driver works with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,8 +68,11 @@ pub struct Settings {
     pub in_flight: usize,
     /// No command is added to a batch that has this many bytes.
     pub batch_bytes: usize,
-    /// The most bytes that one command may need.
+    /// The most bytes that the entry of one command may need,
     pub event_bytes: usize,
+    /// and together with the work that it writes. What the journal takes as one batch must have room
+    /// for it on top of `batch_bytes`.
+    pub command_bytes: usize,
     /// A checkpoint is written after so many events,
     pub checkpoint_events: u64,
     /// or so many bytes of them.
@@ -78,6 +92,7 @@ impl Settings {
             in_flight: 8,
             batch_bytes: 1 << 20,
             event_bytes: 1 << 20,
+            command_bytes: 24 << 20,
             checkpoint_events: 50_000,
             checkpoint_bytes: 32 << 20,
             keep: 1000,

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use posthouse_base::time::Timestamp;
 
-use crate::event::{Format, Recorded};
+use crate::batch::Removal;
+use crate::event::{Format, Recorded, StreamName, Version};
 
 /// The time, as the driver is told it. The rules never look at a clock.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -34,9 +35,10 @@ pub trait Rules: Send + Sync + Sized + 'static {
     /// Makes the events of one command have happened. Returns what must be done about them.
     fn apply(&mut self, events: &[Self::Event]) -> Vec<Self::Effect>;
 
-    /// The events of one command as they are kept, all in one entry; `None` when none of them is to
-    /// be kept. What is left out is volatile: seen at once, and gone after a restart.
-    fn encode(events: &[Self::Event]) -> Option<Entry>;
+    /// The events of one command as they are kept, all in one entry, with the work that is written and
+    /// removed along; `None` when none of them is to be kept. What is left out is volatile: seen at
+    /// once, and gone after a restart.
+    fn encode(events: &[Self::Event]) -> Option<Keep>;
 
     /// Makes an entry have happened again, after which the mark was `mark`.
     ///
@@ -66,6 +68,14 @@ pub trait Rules: Send + Sync + Sized + 'static {
 
     /// The command that says that time has passed.
     fn tick() -> Self::Command;
+
+    /// A command that is to be carried out before any other one, because of what the last one has
+    /// left; it is kept with that one, or neither is. After [`FOLLOW_UPS`](super::FOLLOW_UPS) of them
+    /// others have their turn, and after an outage nobody has asked: [`Rules::next_deadline`] must
+    /// say that there is still something to do.
+    fn follow_up(&self) -> Option<Self::Command> {
+        None
+    }
 }
 
 /// What a command comes to, before it has happened.
@@ -74,6 +84,48 @@ pub struct Decision<R: Rules> {
     pub events: Vec<R::Event>,
     /// What whoever asked is told once it has.
     pub reply: R::Reply,
+}
+
+/// What is kept of a command: all of it, or nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// Its events, from which the state is brought back.
+    pub entry: Entry,
+    /// Work that it writes, to streams that nobody else writes to. The state is brought back without
+    /// reading it.
+    pub work: Vec<Work>,
+    /// Work that is done with.
+    pub removals: Vec<Removal>,
+}
+
+impl From<Entry> for Keep {
+    fn from(entry: Entry) -> Self {
+        Self { entry, work: Vec::new(), removals: Vec::new() }
+    }
+}
+
+/// Work for one stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// The stream.
+    pub stream: StreamName,
+    /// The version that its first item gets. The rules know it, since only they write to it.
+    pub first: Version,
+    /// The items, in order.
+    pub items: Vec<Item>,
+}
+
+/// A piece of work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// What kind of work.
+    pub kind: Arc<str>,
+    /// How `data` is to be read.
+    pub format: Format,
+    /// What it is.
+    pub data: Bytes,
+    /// What is said about it.
+    pub metadata: Bytes,
 }
 
 /// A command's events as they are kept.

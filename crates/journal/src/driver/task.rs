@@ -5,22 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use posthouse_base::time::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::batch::{Append, Batch, Expected};
 use crate::driver::Settings;
 use crate::driver::checkpoint::Saving;
 use crate::driver::error::Error;
 use crate::driver::flight::{Flight, Flights};
 use crate::driver::handle::{Answer, Request, Shared};
 use crate::driver::recover::{Recovered, recover};
-use crate::driver::rules::{Clock, Decision, Done, Entry, Hands, Rules};
+use crate::driver::rules::{Clock, Hands, Rules};
 use crate::error::{Error as JournalError, Outage};
-use crate::event::{NewEvent, StreamName, Table, Version};
+use crate::event::{StreamName, Version};
 use crate::journal::{Head, Health, Journal};
 
 /// Between two attempts to bring a lost state back: at first, and at most.
@@ -48,15 +46,15 @@ pub(super) struct Kept<R> {
     pub(super) blank: Blank<R>,
     head: watch::Receiver<Head>,
     /// The stream's last event once all flights have landed, and as it is durable.
-    version: Option<Version>,
+    pub(super) version: Option<Version>,
     durable: Option<Version>,
     /// Events, and bytes of them, since the last checkpoint was taken.
-    since: (u64, u64),
+    pub(super) since: (u64, u64),
     saving: Saving,
     /// Set while the journal cannot write.
     outage: Option<Outage>,
     /// What the ids of events begin with: no other writer's do.
-    tag: u64,
+    pub(super) tag: u64,
 }
 
 /// What the task was woken by.
@@ -84,19 +82,13 @@ impl<R: Rules> Kept<R> {
     }
 
     /// Why nothing can be written now.
-    fn outage(&mut self) -> Option<Outage> {
+    pub(super) fn outage(&mut self) -> Option<Outage> {
         match &self.head.borrow().health {
             Health::Out(outage) => self.outage = Some(outage.clone()),
             // Until the task has seen to it, it is not over.
             Health::Serving => {}
         }
         self.outage.clone()
-    }
-
-    fn event(&self, entry: Entry, mark: u64, number: u64) -> NewEvent {
-        let Entry { kind, format, data } = entry;
-        let metadata = Bytes::from(mark.to_string());
-        NewEvent { id: Uuid::from_u64_pair(self.tag, number), kind, format, data, metadata }
     }
 
     /// Resolves when an outage is over.
@@ -170,75 +162,6 @@ impl<R: Rules, H: Hands<R>> Task<R, H> {
                 if received == 0 { Woken::Ending } else { Woken::Asked }
             }
         }
-    }
-
-    /// Decides what waits, as much of it as one batch may hold, and sends it off.
-    fn take_in(&mut self) -> bool {
-        let now = (self.clock)();
-        let outage = self.kept.as_mut().and_then(Kept::outage);
-        let requests = std::mem::take(&mut self.waiting);
-        let mut requests = requests.into_iter();
-        let shared = Arc::clone(&self.shared);
-        let mut held = shared.state_mut();
-        let version = self.kept.as_ref().and_then(|kept| kept.version);
-        let mut flight = Flight::new(held.state.mark(), version);
-        let (mut events, mut bytes) = (Vec::new(), 0_usize);
-        while bytes < self.settings.batch_bytes
-            && let Some(Request { command, reply }) = requests.next()
-        {
-            let Decision { events: happening, reply: told } = held.state.decide(command, now);
-            let entry = self.kept.as_ref().and_then(|_| R::encode(&happening));
-            if let Some(error) = self.refusal(entry.as_ref(), outage.as_ref()) {
-                flight.answers.extend(reply.map(|to| Answer { to, told: Err(error) }));
-                continue;
-            }
-            if entry.is_some() && events.is_empty() && !flight.is_empty() {
-                // What came before it need not wait for it.
-                let next = Flight::new(flight.mark, flight.version);
-                self.flights.push(std::mem::replace(&mut flight, next));
-            }
-            let effects = held.state.apply(&happening);
-            flight.mark = held.state.mark();
-            if let Some((kept, entry)) = self.kept.as_mut().zip(entry) {
-                bytes += entry.data.len();
-                let version = kept.version.map_or(Version::FIRST, Version::next);
-                (kept.version, flight.version) = (Some(version), Some(version));
-                events.push(kept.event(entry, flight.mark, version.get()));
-            }
-            flight.done.push(Done { events: happening, effects });
-            flight.answers.extend(reply.map(|to| Answer { to, told: Ok(told) }));
-        }
-        drop(held);
-        self.waiting.extend(requests);
-        if let Some(kept) = self.kept.as_mut().filter(|_| !events.is_empty()) {
-            kept.since.0 += u64::try_from(events.len()).unwrap_or(u64::MAX);
-            kept.since.1 += u64::try_from(bytes).unwrap_or(u64::MAX);
-            let append = Append {
-                stream: self.settings.stream.clone(),
-                table: Table::Facts,
-                expected: version.map_or(Expected::NoStream, Expected::Exactly),
-                events,
-            };
-            let batch = Batch { appends: vec![append], ..Batch::default() };
-            flight.write(Arc::clone(&kept.journal), batch);
-        }
-        if !flight.is_empty() {
-            self.flights.push(flight);
-        }
-        self.count_flights();
-        self.look_at_deadline();
-        true
-    }
-
-    /// Why a command that would be kept so is not carried out. It has not happened then.
-    fn refusal(&self, entry: Option<&Entry>, outage: Option<&Outage>) -> Option<Error> {
-        let (actual, limit) = (entry?.data.len(), self.settings.event_bytes);
-        if actual > limit {
-            return Some(Error::TooLarge { actual, limit });
-        }
-        let outage = outage?.clone();
-        add(&self.shared.counters.refused, 1);
-        Some(Error::Journal(JournalError::Unavailable(outage)))
     }
 
     /// A flight is durable: readers may see it, its effects are carried out, whoever asked is told.
@@ -401,11 +324,11 @@ impl<R: Rules, H: Hands<R>> Task<R, H> {
         self.saved(saved);
     }
 
-    fn look_at_deadline(&mut self) {
+    pub(super) fn look_at_deadline(&mut self) {
         self.due = self.shared.state().state.next_deadline();
     }
 
-    fn count_flights(&self) {
+    pub(super) fn count_flights(&self) {
         let count = u64::try_from(self.flights.len()).unwrap_or(u64::MAX);
         self.shared.counters.in_flight.store(count, Ordering::Relaxed);
     }
@@ -453,7 +376,7 @@ impl<R: Rules> Drop for Ending<R> {
     }
 }
 
-fn add(counter: &AtomicU64, count: u64) {
+pub(super) fn add(counter: &AtomicU64, count: u64) {
     counter.fetch_add(count, Ordering::Relaxed);
 }
 

@@ -202,7 +202,7 @@ impl Log {
             }
         }
         for removal in &batch.removals {
-            if let Removal::Range { stream, .. } = removal
+            if let Removal::Range { stream, .. } | Removal::Versions { stream, .. } = removal
                 && self.heads.get(stream, sql)?.table == Some(Table::Facts)
             {
                 return Ok(Err(Error::WrongTable(stream.clone())));
@@ -240,20 +240,42 @@ impl Log {
                 } else {
                     head.next()
                 };
-                let first = sql.event_from(Table::Work, head.id, head.lowest())?;
-                let from_start = first.is_none_or(|(first, _)| from <= first);
-                if from_start && end.get().saturating_sub(from.get()) > REMOVED_AT_ONCE {
-                    self.heads.change(stream, |head| {
-                        head.removed = head.removed.max(end);
-                        (head.due, head.unsaved) = (true, true);
-                    });
-                    self.due = true;
-                } else if from < end {
-                    sql.remove_versions(Table::Work, head.id, from, end)?;
-                }
+                self.remove_versions(stream, from, end, sql)?;
+            }
+            Removal::Versions { stream, versions } => {
+                let next = self.heads.get(stream, sql)?.next();
+                let end = if *versions.end() < next { versions.end().next() } else { next };
+                self.remove_versions(stream, *versions.start(), end, sql)?;
             }
         }
         Ok(())
+    }
+
+    /// Removes a stream's work from `from` on, up to and without `end`.
+    fn remove_versions(
+        &mut self,
+        stream: &StreamName,
+        from: Version,
+        end: Version,
+        sql: &mut Statements<'_>,
+    ) -> rusqlite::Result<()> {
+        if from >= end {
+            return Ok(());
+        }
+        let head = self.heads.get(stream, sql)?;
+        let (id, lowest) = (head.id, head.lowest());
+        if end.get() - from.get() > REMOVED_AT_ONCE {
+            let first = sql.event_from(Table::Work, id, lowest)?;
+            if first.is_none_or(|(first, _)| from <= first) {
+                self.heads.change(stream, |head| {
+                    head.removed = head.removed.max(end);
+                    (head.due, head.unsaved) = (true, true);
+                });
+                self.due = true;
+                return Ok(());
+            }
+        }
+        sql.remove_versions(Table::Work, id, from, end).map(drop)
     }
 
     /// What the batch came to when it was written before; `None` when it was not. It was if the

@@ -14,10 +14,9 @@ use super::stage::{Part, Staged};
 use super::statements::{Counter, Statements, position, unsigned};
 use super::write::{Chore, Log, Written};
 use super::{Shared, fault, recover, schema};
-use crate::batch::{Batch, Removal};
+use crate::batch::Batch;
 use crate::error::{Error, Outage};
 use crate::journal::Appended;
-use crate::recent::Gone;
 
 /// What the writer is asked to do.
 #[derive(Debug)]
@@ -247,17 +246,14 @@ fn carry_out(
 
 /// Shows what is durable now: first what those who follow read, then the head, then the answers.
 fn publish(shared: &Shared, log: &mut Log, done: Vec<Done>) {
-    let (mut fresh, mut gone) = (Vec::new(), Gone::default());
+    let (mut fresh, mut limits) = (Vec::new(), Vec::new());
     let mut answers = Vec::with_capacity(done.len());
     for done in done {
         match done {
             Done::Part => {}
             Done::Batch(Waiting { batch, reply, since, .. }, Ok(written)) => {
                 shared.metrics.appended(&batch, written.appended.repeated, since.elapsed());
-                if !written.appended.repeated {
-                    note(&mut gone, &batch);
-                }
-                gone.limits.extend(written.limits.iter().cloned());
+                limits.extend(written.limits.iter().cloned());
                 written.events(batch, &mut fresh);
                 answers.push((reply, Ok(written.appended)));
             }
@@ -271,25 +267,13 @@ fn publish(shared: &Shared, log: &mut Log, done: Vec<Done>) {
         }
     }
     let position = log.counter.position;
-    shared.recent.enter(fresh, &gone, position);
+    shared.recent.enter(fresh, limits, position);
     shared.publish(position);
     if std::mem::take(&mut log.due) {
         shared.scavenger.look();
     }
     for (reply, outcome) in answers {
         let _dropped = reply.send(outcome);
-    }
-}
-
-/// What of the latest events is no longer to be read.
-fn note(gone: &mut Gone, batch: &Batch) {
-    for removal in &batch.removals {
-        match removal {
-            Removal::At(positions) => gone.positions.extend(positions),
-            Removal::Range { stream, positions } => {
-                gone.ranges.push((stream.clone(), positions.clone()));
-            }
-        }
     }
 }
 

@@ -95,7 +95,7 @@ fn answers_that_come_before_the_disk_has_them_are_found_out() {
 
 #[test]
 fn a_read_that_waits_for_too_little_is_found_out() {
-    is_found_out::<UNMARKED>(false, "told");
+    is_found_out::<UNMARKED>(false, "read ");
 }
 
 #[test]

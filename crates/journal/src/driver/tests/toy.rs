@@ -1,5 +1,6 @@
 //! The smallest rules that have everything: keys that are set to the id of the command that set
-//! them, several at once; something volatile; a deadline.
+//! them, several at once; something volatile; a deadline; a piece of work for each command that is
+//! kept, of which the last few are not done yet; and commands that have another one follow.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,13 +9,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use posthouse_base::time::Timestamp;
 
-use crate::driver::{Decision, Entry, Rules, Snapshot, Unreadable};
-use crate::event::{Format, Recorded};
+use crate::batch::Removal;
+use crate::driver::{Decision, Entry, Item, Keep, Rules, Snapshot, Unreadable, Work};
+use crate::event::{Format, Recorded, StreamName, Version};
 
 /// How long after it was armed the clock strikes.
 const FUSE: Duration = Duration::from_millis(40);
 
 const CHECKPOINT: u32 = 3;
+
+/// How many pieces of work are left to do.
+pub(super) const LEFT: u64 = 3;
+/// A command that follows another one has an id that is so much higher.
+pub(super) const FOLLOWS: u64 = 500_000;
 
 /// Rules as they should be.
 pub(super) const SOUND: u8 = 0;
@@ -34,6 +41,8 @@ pub(super) struct Toy<const FLAW: u8> {
     /// Who set each key, and at which mark.
     pub(super) keys: BTreeMap<u8, (u64, u64)>,
     pub(super) touched: u64,
+    /// The id of the command that is to follow.
+    owed: Option<u64>,
     strikes_at: Option<Timestamp>,
     resumed_at: Option<Timestamp>,
 }
@@ -51,6 +60,8 @@ pub(super) enum Event {
     Put {
         id: u64,
         key: u8,
+        /// How many commands were kept before it.
+        before: u64,
     },
     Armed {
         at: Timestamp,
@@ -58,6 +69,7 @@ pub(super) enum Event {
     /// The id of a strike is the time at which it was.
     Struck {
         id: u64,
+        before: u64,
     },
     Touched,
 }
@@ -83,6 +95,7 @@ impl<const FLAW: u8> Toy<FLAW> {
             last: 0,
             keys: BTreeMap::new(),
             touched: 0,
+            owed: None,
             strikes_at: None,
             resumed_at: None,
         }
@@ -112,13 +125,14 @@ impl<const FLAW: u8> Rules for Toy<FLAW> {
         let events = match command {
             Command::Put { id, keys, arms } => {
                 reply = Reply { mark: self.mark + 1, last: id };
-                let puts = keys.into_iter().map(|key| Event::Put { id, key });
+                let before = self.mark;
+                let puts = keys.into_iter().map(|key| Event::Put { id, key, before });
                 puts.chain(arms.then(|| Event::Armed { at: now.plus(FUSE) })).collect()
             }
             Command::Touch => vec![Event::Touched],
             Command::Refuse => vec![],
             Command::Tick if self.strikes_at.is_some_and(|at| at <= now) => {
-                vec![Event::Struck { id: 1_000_000 + self.mark }]
+                vec![Event::Struck { id: 1_000_000 + self.mark, before: self.mark }]
             }
             Command::Tick => vec![],
         };
@@ -130,11 +144,12 @@ impl<const FLAW: u8> Rules for Toy<FLAW> {
         let mut keys = Vec::new();
         for event in events {
             match event {
-                Event::Put { id, key } => {
+                Event::Put { id, key, .. } => {
                     kept = Some(*id);
                     keys.push(*key);
+                    self.owed = is_followed(*id).then_some(id + FOLLOWS);
                 }
-                Event::Struck { id } => {
+                Event::Struck { id, .. } => {
                     kept = Some(*id);
                     self.strikes_at = None;
                 }
@@ -147,25 +162,26 @@ impl<const FLAW: u8> Rules for Toy<FLAW> {
         vec![Effect { id, mark: self.mark }]
     }
 
-    fn encode(events: &[Event]) -> Option<Entry> {
-        let mut id = None;
+    fn encode(events: &[Event]) -> Option<Keep> {
+        let mut kept = None;
         let mut keys = Vec::new();
         for event in events {
             match event {
-                Event::Put { id: put, key } => {
-                    id = Some(*put);
+                Event::Put { id, key, before } => {
+                    kept = Some((*id, *before));
                     keys.push(*key);
                 }
-                Event::Struck { id: strike } => id = Some(*strike),
+                Event::Struck { id, before } => kept = Some((*id, *before)),
                 Event::Armed { .. } | Event::Touched => {}
             }
         }
         if FLAW == HALVES && keys.len() > 1 {
             keys.pop();
         }
-        let id = id.filter(|id| FLAW != FORGETS || id % 5 > 0)?;
+        let (id, before) = kept.filter(|(id, _)| FLAW != FORGETS || id % 5 > 0)?;
         let data = id.to_le_bytes().into_iter().chain(keys).collect();
-        Some(Entry { kind: Arc::from("toy"), format: Format::Binary, data })
+        let entry = Entry { kind: Arc::from("toy"), format: Format::Binary, data };
+        Some(Keep { work: vec![work(id, before)], removals: done(before), entry })
     }
 
     fn replay(&mut self, recorded: &Recorded, mark: u64) -> Result<(), Unreadable> {
@@ -212,12 +228,40 @@ impl<const FLAW: u8> Rules for Toy<FLAW> {
     }
 
     fn next_deadline(&self) -> Option<Timestamp> {
-        self.strikes_at
+        if self.owed.is_some() { Some(Timestamp::default()) } else { self.strikes_at }
+    }
+
+    fn follow_up(&self) -> Option<Command> {
+        self.owed.map(|id| Command::Put { id, keys: vec![0], arms: false })
     }
 
     fn tick() -> Command {
         Command::Tick
     }
+}
+
+/// Whether the command of that id has another one follow: some that clients put.
+pub(super) fn is_followed(id: u64) -> bool {
+    (1000..FOLLOWS).contains(&id) && id.is_multiple_of(7)
+}
+
+/// The stream of work.
+pub(super) fn tasks() -> StreamName {
+    StreamName::internal("toy/work")
+}
+
+/// The piece of work of the command before which so many were kept.
+fn work(id: u64, before: u64) -> Work {
+    let data = Bytes::copy_from_slice(&id.to_le_bytes());
+    let (kind, metadata) = (Arc::from("work"), Bytes::new());
+    let items = vec![Item { kind, format: Format::Binary, data, metadata }];
+    Work { stream: tasks(), first: Version::new(before), items }
+}
+
+fn done(before: u64) -> Vec<Removal> {
+    let version = before.checked_sub(LEFT).map(Version::new);
+    let removal = |version| Removal::Versions { stream: tasks(), versions: version..=version };
+    version.map(removal).into_iter().collect()
 }
 
 /// What is kept of a command: its id and the keys that it set.

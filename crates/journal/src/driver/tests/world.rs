@@ -10,7 +10,9 @@ use posthouse_base::time::Timestamp;
 use tokio::time::Instant;
 
 use super::settings;
-use super::toy::{Command, Effect, Reply, Toy, UNMARKED, read};
+use super::toy::{
+    Command, Effect, FOLLOWS, LEFT, Reply, SOUND, Toy, UNMARKED, is_followed, read, tasks,
+};
 use crate::driver::{Clock, Done, Driver, Error, Handle, Hands, Rules as _, Stats};
 use crate::event::Version;
 use crate::journal::Journal;
@@ -203,6 +205,9 @@ async fn compare<const FLAW: u8>(world: &Arc<World<FLAW>>) -> Result<(), String>
             }
         }
     }
+    if FLAW == SOUND {
+        compare_work(&world.disk, &history)?;
+    }
     let tasks = Tasks::new();
     let journal = world.disk.open(Faults::default(), 0, &tasks);
     let driver = begin(world, journal, &tasks).await?;
@@ -215,6 +220,26 @@ async fn compare<const FLAW: u8>(world: &Arc<World<FLAW>>) -> Result<(), String>
     } else {
         Err(format!("brought back {:?}, but the disk tells {:?}", state.kept(), (mark, last, keys)))
     }
+}
+
+/// Each command's work and what follows it are there, whole and with it.
+fn compare_work(disk: &SimDisk, history: &[(u64, Vec<u8>)]) -> Result<(), String> {
+    let ids: Vec<u64> = history.iter().map(|(id, _)| *id).collect();
+    let work: Vec<u64> = disk.history(&tasks()).iter().map(|event| read(event).0).collect();
+    if work != ids {
+        return Err(format!("there is the work of {work:?}, and {ids:?} were kept"));
+    }
+    let left: Vec<u64> = disk.left(&tasks()).iter().map(|event| event.version.get()).collect();
+    let count = u64::try_from(ids.len()).unwrap_or(u64::MAX);
+    if left != (count.saturating_sub(LEFT)..count).collect::<Vec<_>>() {
+        return Err(format!("of the work of {count} is left {left:?}"));
+    }
+    for (place, id) in ids.iter().enumerate() {
+        if is_followed(*id) && ids.get(place + 1) != Some(&(id + FOLLOWS)) {
+            return Err(format!("{id} is there without what follows it"));
+        }
+    }
+    Ok(())
 }
 
 /// The sum of figures.
