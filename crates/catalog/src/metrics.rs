@@ -63,10 +63,11 @@ impl Metrics {
 
 /// Enters all metrics. They go with the catalog.
 pub(crate) fn register(shared: &Arc<Shared>, registry: &mut Registry) {
+    let all = registry.sub_registry_with_prefix("posthouse_catalog");
     let Metrics { changes, refusals } = &shared.metrics;
-    registry.register("catalog_changes", "Changes of APIs, versions and plans", changes.clone());
-    registry.register("catalog_refusals", "Commands that were refused", refusals.clone());
-    registry.register_collector(Box::new(Figures(Arc::downgrade(shared))));
+    all.register("changes", "Changes of APIs, versions and plans", changes.clone());
+    all.register("refusals", "Commands that were refused", refusals.clone());
+    all.register_collector(Box::new(Figures(Arc::downgrade(shared))));
 }
 
 /// Figures that are read when they are asked for.
@@ -80,11 +81,11 @@ impl Collector for Figures {
         let specs = standing.specs();
         let count = |is: &dyn Fn(&Key) -> bool| specs.keys().filter(|key| is(key)).count();
         for (name, help, count) in [
-            ("catalog_apis", "APIs", count(&|key| matches!(key, Key::Api(_)))),
-            ("catalog_plans", "Plans", count(&|key| matches!(key, Key::Plan(_)))),
-            ("catalog_routes", "Routes made of versions", standing.made().routes.len()),
+            ("apis", "APIs", count(&|key| matches!(key, Key::Api(_)))),
+            ("plans", "Plans", count(&|key| matches!(key, Key::Plan(_)))),
+            ("routes", "Routes made of versions", standing.made().routes.len()),
             (
-                "catalog_contract_bytes",
+                "contract_bytes",
                 "Bytes of descriptions, those of older revisions included",
                 standing.state().contract_bytes(),
             ),
@@ -93,7 +94,7 @@ impl Collector for Figures {
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
         }
         let states = ["draft", "published", "deprecated", "retired"];
-        let family = "catalog_versions";
+        let family = "versions";
         let gauge = ConstGauge::new(0_i64);
         let mut versions =
             encoder.encode_descriptor(family, "Versions by state", None, gauge.metric_type())?;

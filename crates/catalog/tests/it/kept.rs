@@ -141,6 +141,24 @@ async fn what_is_told_has_happened() {
 }
 
 #[tokio::test]
+async fn what_there_is_is_counted_under_the_name_of_the_house() {
+    let (handle, _journal, _tasks) = catalog(&SimDisk::default(), Faults::default(), 1).await;
+    handle.apply(apply(handle.standing().changes_to(&users(), false))).await.expect("applied");
+    let mut registry = prometheus_client::registry::Registry::default();
+    handle.register_metrics(&mut registry);
+    let mut page = String::new();
+    prometheus_client::encoding::text::encode(&mut page, &registry).expect("a page");
+    for line in [
+        "posthouse_catalog_apis 1",
+        "posthouse_catalog_plans 1",
+        "posthouse_catalog_versions{state=\"draft\"} 1",
+        "posthouse_catalog_changes_total{kind=\"put\"} 4",
+    ] {
+        assert!(page.contains(line), "{line}\n{page}");
+    }
+}
+
+#[tokio::test]
 async fn what_was_done_is_shown_compared_and_undone() {
     let (handle, _journal, _tasks) = catalog(&SimDisk::default(), Faults::default(), 1).await;
     handle.apply(apply(handle.standing().changes_to(&users(), false))).await.expect("applied");
