@@ -49,6 +49,16 @@ async fn the_guide_to_names_is_true() {
 }
 
 #[tokio::test]
+async fn the_guide_to_the_guard_is_true() {
+    run("docs/guard.md").await;
+}
+
+#[tokio::test]
+async fn the_guide_to_apis_is_true() {
+    run("docs/apis.md").await;
+}
+
+#[tokio::test]
 async fn the_guide_to_operating_is_true() {
     run("docs/operating.md").await;
 }
@@ -59,11 +69,13 @@ async fn the_guide_to_growing_is_true() {
 }
 
 /// The documents that have a test above.
-const RUN: [&str; 6] = [
+const RUN: [&str; 8] = [
     "README.md",
     "README.zh-CN.md",
     "docs/calls.md",
     "docs/names.md",
+    "docs/guard.md",
+    "docs/apis.md",
     "docs/operating.md",
     "docs/grow.md",
 ];
