@@ -37,6 +37,8 @@ pub(super) struct Connection {
     session: Session,
     input: Input,
     told: Told,
+    /// Whether there is anybody who tells.
+    listens: bool,
     /// At home, or out on an errand; neither once the rules are told that it is over.
     asking: Option<Asking>,
     errand: Option<Errand>,
@@ -65,6 +67,7 @@ impl Connection {
             session: Session::new(agreed, output),
             input,
             told,
+            listens: true,
             asking: Some(asking),
             errand: None,
             heartbeat,
@@ -135,10 +138,10 @@ impl Connection {
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
     {
-        let Self { session, input, told, errand, .. } = self;
+        let Self { session, input, told, errand, listens, .. } = self;
         let room = session.output.waiting() < FULL;
         let may_read = room && errand.is_none() && session.wants_more();
-        let may_listen = room && !session.is_over();
+        let may_listen = room && *listens && !session.is_over();
         let to_write = !session.output.is_empty();
         tokio::select! {
             back = if_any(errand.as_mut()) => Happened::Asked(back),
@@ -193,6 +196,7 @@ impl Connection {
     /// Takes what was told, and what else is there already.
     fn listen(&mut self, told: Option<crate::state::Output>) {
         let Some(told) = told else {
+            self.listens = false;
             let over = "the broker has ended the connection";
             self.session.tell_over(&Fault::new(Code::ConnectionForced, over));
             return;

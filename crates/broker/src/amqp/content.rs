@@ -56,8 +56,7 @@ impl Content {
         let fits = usize::try_from(size).ok().filter(|size| *size <= bounds.body);
         let Some(size) = fits else {
             let most = bounds.body;
-            let detail =
-                format!("message size {size} is larger than configured max size {most}");
+            let detail = format!("message size {size} is larger than configured max size {most}");
             return Err(Fault::new(Code::PreconditionFailed, detail));
         };
         self.publish.properties = properties;

@@ -142,8 +142,7 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Handshake<'a, R, W> {
         let (asking, told) = entered.map_err(|error| Turned::Away(not_entered(&error)))?;
         self.output.method(0, methods::ConnectionOpenOk::default());
         let limits = &self.handle.config().limits;
-        let bounds =
-            Bounds { body: as_usize(limits.message.0), header: as_usize(limits.header.0) };
+        let bounds = Bounds { body: as_usize(limits.message.0), header: as_usize(limits.header.0) };
         let Tuned { frame_max, channel_max, heartbeat } = tuned;
         let agreed = Agreed { frame_max, channel_max, bounds, understands_blocked };
         let heartbeat = Duration::from_secs(heartbeat.into());
@@ -235,9 +234,7 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Handshake<'a, R, W> {
             })
             .await?;
         let beyond = |what: &str, wanted: u32, word: &str, bound: u32| {
-            let detail = format!(
-                "negotiated {what} = {wanted} is {word} allowed value ({bound})"
-            );
+            let detail = format!("negotiated {what} = {wanted} is {word} allowed value ({bound})");
             Turned::Away(Fault::new(Code::NotAllowed, detail).of((10, 31)))
         };
         let frames = if wanted.frame_max == 0 { frame_max } else { wanted.frame_max };

@@ -119,7 +119,7 @@ mod tests {
     fn a_certificate_must_have_been_shown() {
         check("EXTERNAL", b"", Err(Unclear::Mechanism));
         let claim = Claim::read("EXTERNAL", b"", Some("mailer")).expect("a claim");
-        assert_eq!((claim.user.as_str(), claim.proof), ("mailer", Proof::Certificate));
+        assert!(claim.user == "mailer" && claim.proof == Proof::Certificate);
     }
 
     #[test]

@@ -119,6 +119,16 @@ impl Output {
         Ok(())
     }
 
+    /// All that waits, as if it had been written.
+    #[cfg(test)]
+    pub(super) fn take_all(&mut self) -> Vec<u8> {
+        let segments = self.segments.iter().map(|segment| &segment[..]);
+        let all: Vec<u8> = segments.chain([&self.tail[..]]).flatten().copied().collect();
+        self.sent += all.len() as u64;
+        self.written(all.len());
+        all
+    }
+
     fn written(&mut self, mut octets: usize) {
         while let Some(first) = self.segments.front_mut() {
             let part = octets.min(first.len());

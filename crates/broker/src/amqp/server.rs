@@ -129,7 +129,12 @@ async fn accept(listener: TcpListener, tls: Option<Arc<Terminator>>, door: Arc<D
 
 impl Door {
     /// Begins a connection, if there is a place for it.
-    fn admit(self: &Arc<Self>, stream: TcpStream, address: SocketAddr, tls: Option<Arc<Terminator>>) {
+    fn admit(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        address: SocketAddr,
+        tls: Option<Arc<Terminator>>,
+    ) {
         let place = Arc::clone(&self.places).try_acquire_owned();
         let handshake = Arc::clone(&self.handshakes).try_acquire_owned();
         let (Ok(place), Ok(handshake)) = (place, handshake) else {
@@ -173,8 +178,12 @@ impl Door {
         self.let_in(tokio::io::split(stream), peer, handshake).await;
     }
 
-    async fn let_in<R, W>(&self, (mut reader, mut writer): (R, W), peer: Peer, handshake: OwnedSemaphorePermit)
-    where
+    async fn let_in<R, W>(
+        &self,
+        (mut reader, mut writer): (R, W),
+        peer: Peer,
+        handshake: OwnedSemaphorePermit,
+    ) where
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
     {

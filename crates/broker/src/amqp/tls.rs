@@ -73,7 +73,8 @@ fn configure(files: &Tls) -> Result<Arc<ServerConfig>, Error> {
     if chain.is_empty() {
         return Err(wrong(&files.cert, &"no certificate in it"));
     }
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| wrong(&files.key, &error))?;
+    let key =
+        PrivateKeyDer::from_pem_file(&files.key).map_err(|error| wrong(&files.key, &error))?;
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -84,11 +85,10 @@ fn configure(files: &Tls) -> Result<Arc<ServerConfig>, Error> {
             let mut roots = RootCertStore::empty();
             let authorities = certificates(path).map_err(|error| wrong(path, &error))?;
             roots.add_parsable_certificates(authorities);
-            let verifier =
-                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                    .allow_unauthenticated()
-                    .build()
-                    .map_err(|error| wrong(path, &error))?;
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                .allow_unauthenticated()
+                .build()
+                .map_err(|error| wrong(path, &error))?;
             builder.with_client_cert_verifier(verifier)
         }
     };

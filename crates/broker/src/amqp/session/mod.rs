@@ -270,9 +270,7 @@ impl Session {
             }
             Method::ChannelOpen(_) => self.open_channel(number),
             Method::ChannelCloseOk(_) if !open => Ok(()),
-            _ if !open => {
-                Err(Fault::new(Code::ChannelError, "expected 'channel.open'").of(id))
-            }
+            _ if !open => Err(Fault::new(Code::ChannelError, "expected 'channel.open'").of(id)),
             _ if id.0 == 10 => {
                 let detail = "methods of the class connection belong on channel 0";
                 Err(Fault::new(Code::CommandInvalid, detail).of(id))

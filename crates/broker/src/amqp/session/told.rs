@@ -145,15 +145,25 @@ impl Session {
         self.forget(number);
     }
 
-    /// The rules have closed a channel. The client may have closed it at the same time; then both
-    /// are answered.
+    /// The rules have closed a channel. The client may have closed it at the same time: then both
+    /// are answered, and the rules answer nothing more. So may we have: then nothing is news.
     fn refuse(&mut self, number: u16, refusal: &state::Refusal) {
-        if !self.listens(number) {
+        let Some(channel) = self.channels.get_mut(&number) else { return };
+        if channel.outdated > 0 {
+            channel.outdated -= 1;
+            self.forget(number);
+            return;
+        }
+        let leaving = mem::take(&mut channel.leaving);
+        if !leaving && !channel.open {
             return;
         }
         let fault = Fault::from(refusal);
         tracing::info!(channel = number, "closed a channel of a client: {fault}");
         self.send_channel_close(number, &fault);
+        if leaving {
+            self.output.method(number, methods::ChannelCloseOk {});
+        }
     }
 
     fn confirm(&mut self, number: u16, tag: DeliveryTag, multiple: bool, ack: bool) {
@@ -176,7 +186,7 @@ impl Session {
         self.output.method(number, methods::BasicNack { delivery_tag, multiple, requeue: false });
     }
 
-    fn write_confirm(&mut self, number: u16) {
+    pub(super) fn write_confirm(&mut self, number: u16) {
         let channel = self.channels.get_mut(&number);
         if let Some(confirm) = channel.and_then(|channel| channel.confirm.take()) {
             write_ack(&mut self.output, number, confirm);

@@ -160,8 +160,7 @@ fn methods_are_read_as_they_were_written() {
         arguments,
         ..QueueDeclare::default()
     };
-    let publish =
-        BasicPublish { routing_key: "a.b", immediate: true, ..BasicPublish::default() };
+    let publish = BasicPublish { routing_key: "a.b", immediate: true, ..BasicPublish::default() };
     for method in [Method::from(declare), Method::from(publish)] {
         let mut out = BytesMut::new();
         write_method(&mut out, 3, &method);

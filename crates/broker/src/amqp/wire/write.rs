@@ -134,12 +134,7 @@ pub fn write_method(out: &mut BytesMut, channel: u16, method: &Method<'_>) {
 }
 
 /// Writes what stands around a piece of a body: `body` is called between the two.
-pub fn write_body(
-    out: &mut BytesMut,
-    channel: u16,
-    length: u32,
-    body: impl FnOnce(&mut BytesMut),
-) {
+pub fn write_body(out: &mut BytesMut, channel: u16, length: u32, body: impl FnOnce(&mut BytesMut)) {
     out.reserve(HEAD);
     out.put_u8(Kind::Body as u8);
     out.put_u16(channel);
