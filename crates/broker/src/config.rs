@@ -8,6 +8,8 @@ use posthouse_base::config::{Path, Report, Severity, Size, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::state::Limits;
+
 /// What the journal takes as one event; a message is one. See `journal.limits.event`.
 const JOURNAL_EVENT: u64 = 16 << 20;
 /// Room for properties beside a body.
@@ -239,6 +241,32 @@ impl Config {
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The limits of the rules, with or without a journal, of which one command may write so many
+    /// bytes.
+    pub(crate) fn state_limits(&self, journal: bool, command: usize) -> Limits {
+        let limits = &self.limits;
+        let size = |size: Size| usize::try_from(size.0).unwrap_or(usize::MAX);
+        Limits {
+            journal,
+            consumers: limits.consumers,
+            unacknowledged: limits.unacknowledged,
+            queues: limits.queues,
+            exchanges: limits.exchanges,
+            bindings: limits.bindings,
+            vhosts: limits.vhosts,
+            users: limits.users,
+            message: size(limits.message),
+            memory: size(limits.memory),
+            window: limits.window,
+            window_bytes: size(limits.window_bytes),
+            windows_bytes: size(limits.windows_bytes),
+            outgoing: limits.outgoing,
+            outgoing_bytes: limits.outgoing_bytes.0,
+            transaction: size(limits.transaction),
+            command,
+        }
     }
 
     /// The address of AMQP over TLS, as configured, if it is on.

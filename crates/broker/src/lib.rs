@@ -10,12 +10,17 @@
 //! is not durable; whatever a client can make grow has a limit in [`RawLimits`], with a defined
 //! answer.
 
+pub mod amqp;
 pub mod config;
 mod error;
+mod hands;
 pub mod ids;
 pub mod message;
+mod metrics;
+mod password;
 pub mod service;
 pub mod state;
+mod stored;
 
 pub use config::{Config, Raw, RawLimits};
 pub use error::Error;
