@@ -1,21 +1,28 @@
-//! Each rule of a guard, its outcome for one call, and the one that decides. The rules are those by which
-//! calls are judged; here the others are told as well.
+//! Each rule of a guard, its outcome for one call, and the one that decides; and how the call stands
+//! with its limits. The rules are those by which calls are judged; here the others are told as well,
+//! and nothing is counted.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
-use http::Method;
+use http::{Method, StatusCode};
+use posthouse_base::time::Timestamp;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 
 use super::facts::{self, Facts, condition};
 use super::rules::{PERMISSIONS, Rule, allows_address, permits};
 use super::seam::{Asked, ClientCertificate, Identity, Refusal, Verdict};
 use super::settings::Guard;
 use crate::cluster::Service;
+use crate::config::model::Action;
 use crate::http::head::Fields;
 use crate::http::target::Target;
+use crate::limit::{self, Left, Now, Policy};
 use crate::proxy::leads_around;
 use crate::route::{Lookup, Outcome, Route};
-use crate::shared::Shared;
+use crate::shared::{Shared, Snapshot};
 
 /// What a guard says of a call.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,7 +39,10 @@ pub struct Explanation {
     pub decides: Option<usize>,
     /// Whether refusals are only logged.
     pub dry_run: bool,
-    /// The status that the client would see, when the call does not pass.
+    /// How it stands with its limits, when the guard lets it pass.
+    pub limits: Vec<Left>,
+    /// The status that the client would see when the gateway answers itself: the call does not pass, or
+    /// its route redirects it or has an answer of its own. `None` when a service is to answer.
     pub status: Option<u16>,
 }
 
@@ -181,7 +191,11 @@ pub(crate) async fn answer(shared: &Shared, mut question: Question) -> Explanati
         }
     };
     let mut explanation = Explanation::of(route);
-    let Some(guard) = guard else { return explanation };
+    let Some(guard) = guard else {
+        let facts = Facts { asked: question.asked(), identity: None, time: facts::now() };
+        explanation.limit(shared, &snapshot, route, &facts);
+        return explanation;
+    };
     let caller = if guard.providers.is_empty() {
         Caller::Nobody
     } else {
@@ -205,16 +219,33 @@ pub(crate) async fn answer(shared: &Shared, mut question: Question) -> Explanati
     (explanation.rulings, explanation.decides) = explain(guard, &caller, &facts);
     explanation.dry_run = guard.dry_run;
     let decides = explanation.decides.and_then(|index| explanation.rulings.get(index));
-    explanation.status = decides.filter(|_| !guard.dry_run).map(|ruling| match caller {
+    let refused = decides.filter(|_| !guard.dry_run).map(|ruling| match &caller {
         _ if ruling.rule != Rule::Identity.label() => 403,
         Caller::Refused(Refusal::Unavailable) => 503,
-        Caller::Refused(Refusal::Forbidden(_)) => 403,
+        Caller::Refused(Refusal::Forbidden(Some(words))) => words.status.as_u16(),
+        Caller::Refused(Refusal::Forbidden(None)) => 403,
         _ => 401,
     });
+    if refused.is_some() {
+        explanation.status = refused;
+    } else {
+        explanation.limit(shared, &snapshot, route, &facts);
+    }
     if let Caller::Known(identity) = caller {
         explanation.identity = Some(identity);
     }
     explanation
+}
+
+impl ClientCertificate {
+    /// The certificates of a PEM text, the client's own first; `None` when there are none in it, or one
+    /// cannot be read. Nobody has verified them.
+    #[must_use]
+    pub fn from_pem(text: &str) -> Option<Self> {
+        let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+        let chain: Vec<Box<[u8]>> = read.ok()?.iter().map(|der| der.as_ref().into()).collect();
+        (!chain.is_empty()).then_some(Self { chain })
+    }
 }
 
 impl Question {
@@ -245,6 +276,11 @@ impl Explanation {
     /// Nothing is asked of callers yet.
     fn of(route: &Route<Arc<Service>>) -> Self {
         let api = route.config.api.as_ref();
+        let status = match &route.config.action {
+            Action::Forward { .. } => None,
+            Action::Redirect(redirect) => Some(redirect.status.as_u16()),
+            Action::Respond(respond) => Some(respond.status.as_u16()),
+        };
         Self {
             route: Some(Arc::clone(&route.config.name)),
             api: api.map(|api| format!("{}@{}", api.name, api.version)),
@@ -252,7 +288,32 @@ impl Explanation {
             rulings: Vec::new(),
             decides: None,
             dry_run: false,
-            status: None,
+            limits: Vec::new(),
+            status,
+        }
+    }
+
+    /// Adds how a call that the guard lets pass stands with its limits.
+    fn limit(
+        &mut self,
+        shared: &Shared,
+        snapshot: &Snapshot,
+        route: &Route<Arc<Service>>,
+        facts: &Facts<'_>,
+    ) {
+        let plan = facts.identity.and_then(|known| known.plan.as_deref());
+        let policies = snapshot.limits.of(Some(route.index), plan);
+        let policies: Vec<&Policy> = policies.into_iter().flatten().collect();
+        let now = Now { nanos: shared.book.nanos(Instant::now()), time: Timestamp::now() };
+        let caller = limit::Caller {
+            identity: facts.identity,
+            address: facts.asked.client.ip(),
+            route: &route.config.name,
+            value: &|program| facts::key(program, facts),
+        };
+        self.limits = limit::look(&policies, &caller, &shared.book, now);
+        if self.limits.iter().any(|left| !left.passes) {
+            self.status = Some(StatusCode::TOO_MANY_REQUESTS.as_u16());
         }
     }
 
@@ -271,6 +332,7 @@ impl Explanation {
             rulings,
             decides: Some(0),
             dry_run: false,
+            limits: Vec::new(),
             status: Some(status),
         }
     }

@@ -2,7 +2,7 @@
 //! reading order: [`rule`] (what is asked of a call, in which order), `key` (what it is counted by),
 //! `rate` (the rule of a rate), `table` (many keys in bounded memory), `quota` and [`calendar`]
 //! (days and months, kept over restarts), `share` (what a call gives back when it is over), `tell`
-//! (what the client is told), [`shed`], `book` (what outlives configurations), `metrics`.
+//! (what the client is told), `look` (how a call would stand, uncounted), [`shed`], `book` (what outlives configurations), `metrics`.
 //!
 //! What holds, with any number of threads and over reloads: nobody is granted more than a limit says;
 //! memory is bounded, and beyond its bound keys are granted less, never more; what a call holds is
@@ -11,6 +11,7 @@
 mod book;
 pub mod calendar;
 mod key;
+mod look;
 mod metrics;
 mod quota;
 mod rate;
@@ -27,6 +28,8 @@ mod tests;
 pub(crate) use book::{Book, Limits};
 pub use calendar::{Every, Period};
 pub(crate) use key::Caller;
+pub use look::Left;
+pub(crate) use look::look;
 pub(crate) use metrics::Metrics;
 pub use quota::{Keeping, NoQuotaStore, NotKept, QuotaStore, Used};
 pub(crate) use rule::{Limited, Now, Policy, admit};

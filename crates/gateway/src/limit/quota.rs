@@ -177,6 +177,16 @@ impl Counts {
         Verdict::Granted { left: most - count.used, period }
     }
 
+    /// How many were counted of `limit` for `key` in the period of `now`; counts nothing.
+    pub(crate) fn used(&self, limit: &str, key: &str, period: Period) -> u64 {
+        let of = |key: &str| {
+            let place = self.place(limit, key, period);
+            self.shard(place).counts.get(&place).map(|count| count.used)
+        };
+        let is_full = || self.keys.load(Relaxed) >= self.most.load(Relaxed);
+        of(key).or_else(|| of(OTHERS).filter(|_| is_full())).unwrap_or(0)
+    }
+
     /// Takes back what was just counted, for a call that another limit refuses.
     pub(crate) fn give_back(&self, limit: &str, key: &str, period: Period) {
         for key in [key, OTHERS] {
@@ -347,6 +357,8 @@ mod tests {
         let granted = (0..1000).filter(|key| is_granted(&counts, &key.to_string(), NOON)).count();
         assert_eq!(granted, 10 + 100);
         assert_eq!(counts.keys(), 11);
+        let used = |key| counts.used("quota", key, Every::Day.at(NOON));
+        assert_eq!((used("3"), used("999")), (1, 100));
         counts.give_back("quota", "999", Every::Day.at(NOON));
         assert!(is_granted(&counts, "998", NOON));
         assert!(is_granted(&counts, "3", NOON), "those that were there have their own");

@@ -33,12 +33,13 @@ pub(crate) struct Policy {
 pub(crate) struct Rule {
     /// Its name in headers and metrics.
     pub(super) name: Arc<str>,
-    id: Arc<str>,
-    by: LimitBy,
-    kind: Kind,
+    pub(super) id: Arc<str>,
+    pub(super) by: LimitBy,
+    pub(super) kind: Kind,
 }
 
-enum Kind {
+/// What there is a limit of, and where it is counted.
+pub(super) enum Kind {
     Concurrency { most: u32, table: Arc<Table> },
     Bytes { rate: Rate, table: Arc<Table> },
     Rate { rate: Rate, table: Arc<Table> },
@@ -117,6 +118,11 @@ impl Policy {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.rules.is_empty()
+    }
+
+    /// The limits, in the order in which they are asked.
+    pub(super) fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter().map(|rule| &**rule)
     }
 
     /// Whether the calendar's time is needed.

@@ -174,6 +174,11 @@ impl Table {
         }
     }
 
+    /// The number with which a key would be asked, without giving it a place.
+    pub(crate) fn look(&self, key: Hashed) -> u64 {
+        self.find(key).map_or_else(|| self.floor(key, 0), |(_, word)| word >> TURN_BITS)
+    }
+
     /// The number of a key that has a place.
     #[cfg(test)]
     pub(crate) fn get(&self, key: Hashed) -> Option<u64> {

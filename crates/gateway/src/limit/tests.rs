@@ -8,6 +8,7 @@ use posthouse_base::config::Report;
 use posthouse_base::time::Timestamp;
 use serde_json::{Value, json};
 
+use super::look::look;
 use super::rule::{Limited, Now, admit};
 use super::{Book, Caller, Limits, NoQuotaStore, Policy, Share};
 use crate::config::Config;
@@ -61,6 +62,17 @@ impl Asked {
             assert!(shown(&refused.share).contains("retry-after: "));
             refused.why
         })
+    }
+
+    /// How a call would stand: each limit with its key, what is left, and the wait.
+    fn look(&self, identity: Option<&Identity>, nanos: u64) -> Vec<(String, u64, Option<u64>)> {
+        let address = IpAddr::from([192, 0, 2, 1]);
+        let caller = Caller { identity, address, route: "users", value: &|_| None };
+        let plan = identity.and_then(|known| known.plan.as_deref());
+        let policies: Vec<&Policy> = self.limits.of(Some(0), plan).into_iter().flatten().collect();
+        let now = Now { nanos, time: Timestamp::from_millis(nanos / 1_000_000) };
+        let left = look(&policies, &caller, &self.book, now).into_iter();
+        left.map(|one| (format!("{} {}", one.kind, one.key), one.left, one.wait_seconds)).collect()
     }
 
     /// How many of 100 calls are granted.
@@ -252,4 +264,31 @@ fn the_rate_that_comes_back_first_is_asked_first() {
         granted += asked.granted(None, "192.0.2.1", 1 + step * SECOND);
     }
     assert_eq!(granted, 50);
+}
+
+#[test]
+fn looking_counts_nothing_and_tells_what_a_call_would_be_told() {
+    let limits = json!([
+        { "by": "address", "rate": "3/m", "burst": 3 },
+        { "by": "consumer", "quota": "5/day" },
+        { "by": "consumer", "concurrency": 1 },
+    ]);
+    let asked = Asked::new(&route(&limits), &json!({}));
+    let acme = acme();
+    let fresh = asked.look(Some(&acme), SECOND);
+    for _ in 0..10 {
+        assert_eq!(asked.look(Some(&acme), SECOND), fresh);
+    }
+    let told: Vec<(&str, u64)> = fresh.iter().map(|(key, left, _)| (key.as_str(), *left)).collect();
+    let rate = ("rate address 192.0.2.1", 3);
+    assert_eq!(told, [("concurrency consumer acme", 1), rate, ("quota consumer acme", 5)]);
+    let share = asked.ask(Some(&acme), "192.0.2.1", SECOND).expect("granted");
+    let held = asked.look(Some(&acme), SECOND);
+    assert_eq!((held[0].1, held[0].2), (0, Some(1)), "{held:?}");
+    assert_eq!((held[1].1, held[2].1), (2, 4), "{held:?}");
+    drop(share);
+    assert_eq!(asked.granted(Some(&acme), "192.0.2.1", SECOND), 2);
+    let used = asked.look(Some(&acme), SECOND);
+    assert_eq!((used[1].1, used[1].2), (0, Some(20)), "{used:?}");
+    assert_eq!((used[2].1, used[2].2), (2, None), "{used:?}");
 }
