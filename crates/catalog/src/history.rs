@@ -45,8 +45,14 @@ pub fn compare(before: Option<&Spec>, after: Option<&Spec>) -> Comparison {
 #[must_use]
 pub fn differences(before: Option<&Spec>, after: Option<&Spec>) -> Vec<Difference> {
     let (before, after) = (before.map(shown), after.map(shown));
+    between(before.as_ref(), after.as_ref())
+}
+
+/// What differs between two values; nothing is one that is not there.
+#[must_use]
+pub fn between(before: Option<&Value>, after: Option<&Value>) -> Vec<Difference> {
     let mut found = Vec::new();
-    walk(String::new(), before.as_ref(), after.as_ref(), &mut found);
+    walk(String::new(), before, after, &mut found);
     found
 }
 

@@ -76,6 +76,22 @@ pub fn asked(state: &State) -> Specs {
     entries.filter_map(|(key, entry)| Some((key.clone(), Arc::clone(entry.spec()?)))).collect()
 }
 
+/// What the file declares and `wanted` would have otherwise: it is the file's to change.
+#[must_use]
+pub fn declared(state: &State, wanted: &Specs) -> Vec<Key> {
+    let is_file = |key: &Key| {
+        let last = state.entry(key).and_then(Entry::last);
+        last.is_some_and(|last| last.spec.is_some() && last.origin == Origin::File)
+    };
+    let other = wanted.iter().filter(|(key, spec)| {
+        // An API belongs to the file with all its versions.
+        let of_api = key.api_name().map(|api| Key::Api(api.clone()));
+        let is_theirs = is_file(key) || of_api.as_ref().is_some_and(is_file);
+        is_theirs && state.entry(key).and_then(Entry::spec) != Some(*spec)
+    });
+    other.map(|(key, _)| key.clone()).collect()
+}
+
 /// The changes that make a catalog what `wanted` says. With `prune`, what is not in it is removed.
 /// What the file declares is left alone where it is the same, and not removed; where it is to be
 /// otherwise, the change is in here, to be refused with its reason.

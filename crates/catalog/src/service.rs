@@ -289,6 +289,12 @@ impl Standing {
         plan::changes_to(&self.state, wanted, prune)
     }
 
+    /// What of `wanted` is otherwise in what the file declares, and changed only there.
+    #[must_use]
+    pub fn declared_otherwise(&self, wanted: &Specs) -> Vec<Key> {
+        plan::declared(&self.state, wanted)
+    }
+
     /// Everything in the form of the file. With `asked_only`, without what the file declares.
     #[must_use]
     pub fn export(&self, asked_only: bool) -> Raw {

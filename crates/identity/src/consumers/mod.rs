@@ -15,6 +15,7 @@ mod shown;
 mod tests;
 mod view;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,14 +29,14 @@ pub use declared::{Declared, Raw, RawConsumer, RawKey, RawSignatureKey};
 pub use error::Error;
 pub use shown::Counts;
 pub(crate) use shown::{Shown, Signer};
-pub use view::{Issued, KeyView, Origin, Secret, View};
+pub use view::{Issued, KeyView, Origin, Planned, Replaced, Secret, View, Wanted};
 
 pub use crate::state::{
     Actor, Change, Happened, KeyNumber, Limits, Name, PublicKey, Refusal, Revision, Spec, Stamp,
 };
 
 use crate::directory::{Consumer, Directory};
-use crate::state::{Ask, By, Command, Effect, Hash, NewKey, Reply, State};
+use crate::state::{Ask, By, Command, Effect, Event, Hash, NewKey, Reply, State};
 use shown::Book;
 
 /// The consumers' stream in the journal.
@@ -136,6 +137,48 @@ impl Consumers {
         let name = valid(name)?;
         self.command(actor, &name, Ask::Delete { name: name.clone(), expected }).await?;
         Ok(())
+    }
+
+    /// Makes consumers as they are wanted, all or none, and tells what becomes of each; with `dry_run`
+    /// only tells. Keys stay as they are. What the file declares stays as the file says.
+    ///
+    /// # Errors
+    /// As [`Consumers::create`].
+    pub async fn replace(
+        &self,
+        actor: Actor,
+        wanted: Wanted,
+        dry_run: bool,
+    ) -> Result<Replaced, Error> {
+        let (mut specs, mut declared) = (BTreeMap::new(), Vec::new());
+        for (name, spec) in wanted.specs {
+            let known = valid(&name)?;
+            let spec = Arc::new(check::spec(spec).map_err(|why| of_consumer(&name, why))?);
+            if !self.book.declares(&known) {
+                specs.insert(known, spec);
+            } else if self.get(&name).is_none_or(|view| view.spec != spec) {
+                declared.push(known);
+            }
+        }
+        let by = |specs, gone| {
+            let actor = actor.clone();
+            Command::Do(By { actor, ask: Ask::Replace { specs, gone } })
+        };
+        let (command, planned) = self.driver.peek(|state| {
+            let is_gone = |name: &&Name| wanted.prune && !specs.contains_key(*name);
+            let names = state.consumers().map(|consumer| &consumer.name);
+            let gone = names.filter(is_gone).filter(|name| !self.book.declares(name));
+            let command = by(specs.clone(), gone.cloned().collect());
+            let (events, _) = state.decide(command.clone(), Timestamp::now())?;
+            Ok::<_, Refusal>((command, events.iter().map(|event| planned(state, event)).collect()))
+        })?;
+        let mut planned: Vec<Planned> = planned;
+        planned.sort_by(|one, other| one.name.cmp(&other.name));
+        // Also when nothing changes: what was looked at may not be durable yet.
+        if !dry_run {
+            self.driver.command(command).await??;
+        }
+        Ok(Replaced { planned, declared })
     }
 
     /// Issues a key. Its secret is in the answer and nowhere else: nobody can be shown it again.
@@ -252,6 +295,28 @@ impl Consumers {
         let gone = || Error::Refused(Refusal::NoKey(name.clone(), number));
         let key = keys.find(|key| key.number == number).ok_or_else(gone)?;
         Ok(Issued { key, secret })
+    }
+}
+
+/// What an event of a replacement makes of a consumer.
+fn planned(state: &State, event: &Event) -> Planned {
+    let name = event.what.name();
+    let before = state.consumer(name);
+    let after = match &event.what {
+        Happened::Created { spec, .. } | Happened::Updated { spec, .. } => Some(Arc::clone(spec)),
+        _ => None,
+    };
+    let before = before.map(|consumer| Arc::clone(&consumer.spec));
+    Planned { name: name.clone(), before, after }
+}
+
+/// Of which consumer it is said.
+fn of_consumer(name: &str, why: Refusal) -> Refusal {
+    match why {
+        Refusal::Invalid { field, message } => {
+            Refusal::Invalid { field, message: format!("of the consumer `{name}`: {message}") }
+        }
+        other => other,
     }
 }
 

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::{
     Actor, Consumers, Declared, Error, KeyNumber, Limits, Origin, PublicKey, Raw, Refusal, Spec,
+    Wanted,
 };
 use crate::directory::Directory as _;
 use crate::signature::Algorithm;
@@ -56,6 +57,35 @@ fn owner(consumers: &Consumers, secret: &str) -> Option<String> {
     let shown = consumers.shown();
     let key = shown.key(&Hash::of(secret.as_bytes()), Timestamp::now())?;
     Some(key.owner.name.to_string())
+}
+
+#[tokio::test]
+async fn all_are_replaced_but_those_of_the_file_and_their_keys() {
+    let file =
+        json!({ "ours": { "plan": "gold" }, "same": { "roles": ["buyer"], "plan": "free" } });
+    let consumers = in_memory(declared(file)).await;
+    consumers.create(root(), "acme", spec("gold")).await.expect("it is made");
+    consumers.create(root(), "gone", spec("gold")).await.expect("it is made");
+    let key = consumers.issue_key(root(), "acme", None, None).await.expect("a key");
+    let all = ["acme", "ours", "same", "new"].map(|name| (name.to_owned(), spec("free")));
+    let wanted = Wanted { specs: all.into(), prune: true };
+    let told = consumers.replace(root(), wanted.clone(), true).await.expect("it can be");
+    assert_eq!(consumers.list().len(), 4, "nothing has changed");
+    let done = consumers.replace(root(), wanted.clone(), false).await.expect("it is done");
+    assert_eq!(done, told);
+    let planned = done.planned.iter();
+    let planned: Vec<_> =
+        planned.map(|one| (one.name.as_str(), one.before.is_some(), one.after.is_some())).collect();
+    assert_eq!(planned, [("acme", true, true), ("gone", true, false), ("new", false, true)]);
+    assert_eq!(done.declared.iter().map(ToString::to_string).collect::<Vec<_>>(), ["ours"]);
+    assert_eq!(owner(&consumers, key.secret.reveal()).as_deref(), Some("acme"));
+    assert!(consumers.get("gone").is_none() && consumers.get("new").is_some());
+    let again = consumers.replace(root(), wanted, false).await.expect("it is so");
+    assert_eq!(again.planned, []);
+    let wrong = Spec { certificates: vec!["not a name".into()], ..Spec::default() };
+    let wanted = Wanted { specs: [("bad".to_owned(), wrong)].into(), prune: false };
+    let refused = consumers.replace(root(), wanted, false).await.expect_err("it is wrong");
+    assert!(refused.to_string().contains("of the consumer `bad`"), "{refused}");
 }
 
 #[tokio::test]

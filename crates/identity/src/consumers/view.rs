@@ -1,5 +1,6 @@
 //! What operators are shown of consumers and keys.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use posthouse_base::time::Timestamp;
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-use crate::state::{KeyNumber, Revision, Spec, Stamp};
+use crate::state::{KeyNumber, Name, Revision, Spec, Stamp};
 
 /// What keys begin with, so that people and scanners of source code know one when they see it.
 const PREFIX: &str = "phk_";
@@ -58,6 +59,35 @@ pub struct KeyView {
     pub replaced_by: Option<KeyNumber>,
     /// When it was last shown, to the minute, since the house started.
     pub last_used: Option<Timestamp>,
+}
+
+/// Consumers as somebody has written all of them down.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// What is said of each, by name.
+    pub specs: BTreeMap<String, Spec>,
+    /// Whether those that are not named are to be gone.
+    pub prune: bool,
+}
+
+/// What a replacement came to, or would come to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replaced {
+    /// What changes, by name.
+    pub planned: Vec<Planned>,
+    /// What was wanted otherwise of the file's consumers, and is as the file says.
+    pub declared: Vec<Name>,
+}
+
+/// What becomes of a consumer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// Its name.
+    pub name: Name,
+    /// What is said of it; `None` when it is new.
+    pub before: Option<Arc<Spec>>,
+    /// What is said of it then; `None` when it goes.
+    pub after: Option<Arc<Spec>>,
 }
 
 /// A key that was issued. This is the only time that its secret is seen.

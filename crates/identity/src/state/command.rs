@@ -1,5 +1,6 @@
 //! What is asked, what happens, and what must be done because of it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,6 +76,13 @@ pub enum Ask {
         name: Name,
         /// Which.
         key: KeyNumber,
+    },
+    /// These consumers to be so, new or not, and those gone: all of it or nothing.
+    Replace {
+        /// What is said of each from now on. Keys stay.
+        specs: BTreeMap<Name, Arc<Spec>>,
+        /// Those that go, with their keys, if they are there.
+        gone: Vec<Name>,
     },
 }
 

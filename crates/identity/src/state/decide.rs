@@ -1,6 +1,6 @@
 //! Commands into events.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,7 +43,35 @@ impl State {
                 key_of(self.find(&name)?, key)?;
                 Ok((vec![Happened::KeyRevoked { name, key }], Reply::Done))
             }
+            Ask::Replace { specs, gone } => self.replace(specs, gone, stamp),
         }
+    }
+
+    /// On a draft, one after the other. What one consumer gives up another may take, in whichever
+    /// order they stand: who finds something taken is asked again after the others.
+    fn replace(&self, specs: BTreeMap<Name, Arc<Spec>>, gone: Vec<Name>, stamp: &Stamp) -> Decided {
+        let mut draft = Draft { state: self.clone(), stamp, happened: Vec::new() };
+        for name in gone.into_iter().filter(|name| self.consumers.contains_key(name)) {
+            draft.ask(Ask::Delete { name, expected: None })?;
+        }
+        let mut waiting: Vec<(Name, Arc<Spec>)> = specs.into_iter().collect();
+        while !waiting.is_empty() {
+            let (before, mut refused) = (waiting.len(), None);
+            for (name, spec) in std::mem::take(&mut waiting) {
+                match draft.put(name.clone(), Arc::clone(&spec)) {
+                    Ok(()) => {}
+                    Err(taken @ Refusal::Taken { .. }) => {
+                        refused.get_or_insert(taken);
+                        waiting.push((name, spec));
+                    }
+                    Err(other) => return Err(other),
+                }
+            }
+            if let Some(refused) = refused.filter(|_| waiting.len() == before) {
+                return Err(refused);
+            }
+        }
+        Ok((draft.happened, Reply::Done))
     }
 
     fn create(&self, name: Name, spec: Arc<Spec>) -> Decided {
@@ -162,6 +190,32 @@ impl State {
                 return Err(Refusal::Taken { what, owner: name.clone() });
             }
         }
+        Ok(())
+    }
+}
+
+/// Consumers as they would be.
+struct Draft<'a> {
+    state: State,
+    stamp: &'a Stamp,
+    happened: Vec<Happened>,
+}
+
+impl Draft<'_> {
+    fn put(&mut self, name: Name, spec: Arc<Spec>) -> Result<(), Refusal> {
+        if self.state.consumers.contains_key(&name) {
+            self.ask(Ask::Update { name, spec, expected: None })
+        } else {
+            self.ask(Ask::Create { name, spec })
+        }
+    }
+
+    fn ask(&mut self, ask: Ask) -> Result<(), Refusal> {
+        let (happened, _) = self.state.decide_ask(ask, self.stamp)?;
+        let event = |what: &Happened| Event { stamp: self.stamp.clone(), what: what.clone() };
+        let events: Vec<Event> = happened.iter().map(event).collect();
+        self.state.apply(&events);
+        self.happened.extend(happened);
         Ok(())
     }
 }

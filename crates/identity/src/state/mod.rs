@@ -89,6 +89,11 @@ impl State {
         self.consumers.values()
     }
 
+    /// One consumer.
+    pub(crate) fn consumer(&self, name: &Name) -> Option<&Arc<Consumer>> {
+        self.consumers.get(name)
+    }
+
     /// The last changes, the latest first.
     pub(crate) fn history(&self) -> impl Iterator<Item = &Arc<Change>> {
         self.history.iter().rev()

@@ -162,6 +162,38 @@ fn what_is_one_consumers_only_is_no_others() {
 }
 
 #[test]
+fn many_are_replaced_together_or_not_at_all() {
+    let mut state = blank();
+    let spec = |certificate: &str| {
+        Arc::new(Spec { certificates: vec![certificate.into()], ..Spec::default() })
+    };
+    let create = |text, spec| Ask::Create { name: name(text), spec };
+    for (consumer, certificate) in [("a", "CN=a"), ("b", "CN=b"), ("c", "CN=c")] {
+        ask(&mut state, create(consumer, spec(certificate)), at(0)).expect("it happens");
+    }
+    ask(&mut state, issue("b", "s"), at(0)).expect("it happens");
+    let replace = |specs: &[(&str, &str)], gone: &[&str]| Ask::Replace {
+        specs: specs.iter().map(|(text, of)| (name(text), spec(of))).collect(),
+        gone: gone.iter().map(|text| name(text)).collect(),
+    };
+    // `a` takes what `b` gives up, which stands after it; `d` what `c` had.
+    let asked = replace(&[("a", "CN=b"), ("b", "CN=x"), ("d", "CN=c")], &["c", "nobody"]);
+    let (events, _, effects) = ask(&mut state, asked.clone(), at(1)).expect("it happens");
+    assert_eq!((events.len(), effects.len()), (4, 4));
+    let names: Vec<_> = state.consumers().map(|one| one.name.to_string()).collect();
+    assert_eq!(names, ["a", "b", "d"]);
+    assert_eq!(keys_of(&state, "b").len(), 1, "keys stay");
+    let (events, ..) = ask(&mut state, asked, at(2)).expect("it is so");
+    assert_eq!(events, []);
+    let before = state.clone();
+    let swapped = replace(&[("new", "CN=n"), ("a", "CN=x"), ("b", "CN=b")], &["d"]);
+    assert!(matches!(refused(&state, swapped), Refusal::Taken { .. }));
+    let many = replace(&[("e", "CN=e"), ("f", "CN=f")], &[]);
+    assert!(matches!(refused(&state, many), Refusal::Limit { .. }));
+    assert_eq!(state, before);
+}
+
+#[test]
 fn what_is_said_already_is_no_change() {
     let mut state = blank();
     ask(&mut state, create("acme"), at(0)).expect("it happens");
@@ -261,6 +293,8 @@ fn asks() -> impl Strategy<Value = Ask> {
         (names(), specs()).prop_map(|(name, spec)| Ask::Create { name, spec }),
         (names(), specs()).prop_map(|(name, spec)| Ask::Update { name, spec, expected: None }),
         (names(), Just(())).prop_map(|(name, ())| Ask::Delete { name, expected: None }),
+        (prop::collection::btree_map(names(), specs(), 0..3), prop::collection::vec(names(), 0..2))
+            .prop_map(|(specs, gone)| Ask::Replace { specs, gone }),
         (names(), secrets()).prop_map(|(name, key)| Ask::Issue { name, key }),
         (names(), secrets()).prop_map(|(name, key)| Ask::Issue { name, key }),
         (names(), numbers(), overlaps(), secrets())
