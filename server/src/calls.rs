@@ -16,6 +16,7 @@ use posthouse_gateway::Gateway;
 use posthouse_gateway::access::Recorder;
 use posthouse_gateway::cluster::view::ServiceView;
 use posthouse_gateway::config::Config;
+use posthouse_gateway::guard::explain::{Explanation, Question};
 use posthouse_gateway::view::View;
 use prometheus_client::registry::Registry as Metrics;
 
@@ -82,6 +83,11 @@ impl Calls {
     /// What is going on with one service, if anybody has named it.
     pub(crate) fn service(&self, name: &str) -> Option<ServiceView> {
         self.gateway.service(name)
+    }
+
+    /// What the gateway would say of a call.
+    pub(crate) async fn explain(&self, question: Question) -> Explanation {
+        self.gateway.explain(question).await
     }
 
     /// Opens the access log again, after it was moved away.

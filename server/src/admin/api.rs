@@ -19,7 +19,7 @@ use super::backup::__path_backup;
 use super::catalog::{
     __path_api, __path_api_history, __path_apis, __path_compare, __path_delete_api,
     __path_delete_plan, __path_delete_version, __path_deprecate, __path_document, __path_import,
-    __path_plans, __path_publish, __path_put_api, __path_put_plan, __path_put_version,
+    __path_plan, __path_plans, __path_publish, __path_put_api, __path_put_plan, __path_put_version,
     __path_retire, __path_roll_back, __path_version, __path_version_history,
 };
 use super::consumers::{
@@ -28,7 +28,9 @@ use super::consumers::{
 };
 use super::described::Described;
 use super::engine::__path_names;
+use super::explain::__path_explain;
 use super::input::{Named, Text};
+use super::managed::{__path_apply, __path_export};
 use super::pick::__path_pick;
 use super::wire::{
     CheckResult, Configuration, Endpoint, Endpoints, Node, Nodes, Origin, ProblemDetails,
@@ -78,6 +80,7 @@ use crate::control::Cause;
         compare,
         roll_back,
         plans,
+        plan,
         put_plan,
         delete_plan,
         consumers,
@@ -89,6 +92,9 @@ use crate::control::Cause;
         issue_key,
         rotate_key,
         revoke_key,
+        explain,
+        export,
+        apply,
     )
 )]
 struct Description;

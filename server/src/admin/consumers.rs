@@ -129,15 +129,15 @@ pub(super) struct IssuedKey {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ConsumerSpec {
     /// Its plan.
-    plan: Option<String>,
+    pub(super) plan: Option<String>,
     /// What it is, for permissions.
-    roles: Vec<String>,
+    pub(super) roles: Vec<String>,
     /// Whatever you want to note.
-    metadata: BTreeMap<String, String>,
+    pub(super) metadata: BTreeMap<String, String>,
     /// Names in client certificates that are its own: a subject, or a SPIFFE id.
-    certificates: Vec<String>,
+    pub(super) certificates: Vec<String>,
     /// Public keys with which it signs requests.
-    signature_keys: Vec<SignatureKey>,
+    pub(super) signature_keys: Vec<SignatureKey>,
 }
 
 /// What is said of a new key.
@@ -299,11 +299,13 @@ pub(super) async fn history(
 ) -> Result<Json<ConsumerHistory>, Refusal> {
     let changes = state.consumers().history(Some(&name), HISTORY).await;
     let changes = changes.map_err(|error| refused(&error))?;
+    // Many may have been changed together.
+    let is_its = |what: &Happened| what.name().as_str() == name;
     let change = |change: &std::sync::Arc<consumers::Change>| ConsumerChange {
         revision: change.revision.get(),
         who: change.stamp.by.as_str().to_owned(),
         at_ms: change.stamp.at.as_millis(),
-        what: change.what.iter().map(happened).collect(),
+        what: change.what.iter().filter(|what| is_its(what)).map(happened).collect(),
     };
     Ok(Json(ConsumerHistory { changes: changes.iter().map(change).collect() }))
 }
@@ -447,11 +449,6 @@ impl ConsumerSpec {
 impl From<View> for Consumer {
     fn from(view: View) -> Self {
         let texts = |texts: &[Box<str>]| texts.iter().map(ToString::to_string).collect();
-        let key = |key: &PublicKey| SignatureKey {
-            id: key.id.to_string(),
-            algorithm: key.algorithm.name().into(),
-            public_key: key.pem.to_string(),
-        };
         Self {
             name: view.name.to_string(),
             origin: match view.origin {
@@ -462,11 +459,21 @@ impl From<View> for Consumer {
             roles: texts(&view.spec.roles),
             metadata: view.spec.metadata.clone(),
             certificates: texts(&view.spec.certificates),
-            signature_keys: view.spec.signature_keys.iter().map(key).collect(),
+            signature_keys: view.spec.signature_keys.iter().map(SignatureKey::from).collect(),
             keys: view.keys.into_iter().map(Key::from).collect(),
             revision: view.revision.map(Revision::get),
             changed_by: view.changed.as_ref().map(|stamp| stamp.by.as_str().to_owned()),
             changed_at_ms: view.changed.as_ref().map(|stamp| stamp.at.as_millis()),
+        }
+    }
+}
+
+impl From<&PublicKey> for SignatureKey {
+    fn from(key: &PublicKey) -> Self {
+        Self {
+            id: key.id.to_string(),
+            algorithm: key.algorithm.name().into(),
+            public_key: key.pem.to_string(),
         }
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! In reading order: this file (listening, what is asked where, errors), [`access`] (who may ask what),
 //! [`described`] (the API's description, made complete), [`api`], [`pick`], [`engine`], [`catalog`],
-//! [`consumers`], [`audit`] and [`backup`] (the questions and their answers), [`input`] (what comes with a question), [`wire`] (the
-//! shapes of the answers, by hand from the pillars' own types).
+//! [`consumers`], [`managed`], [`explain`], [`audit`] and [`backup`] (the questions and their answers), [`input`]
+//! (what comes with a question), [`wire`] (the shapes of the answers, by hand from the pillars' own
+//! types).
 
 mod access;
 mod api;
@@ -13,7 +14,9 @@ mod catalog;
 mod consumers;
 mod described;
 mod engine;
+mod explain;
 mod input;
+mod managed;
 mod pick;
 mod wire;
 
@@ -28,7 +31,7 @@ use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post, put};
+use axum::routing::{delete, get, post};
 use posthouse_base::problem::{self, Problem};
 use posthouse_base::task::Tasks;
 use posthouse_identity::consumers::Consumers;
@@ -136,6 +139,7 @@ impl Server {
 }
 
 fn router(state: State) -> Router {
+    let whole = DefaultBodyLimit::max(managed::MAX_BODY);
     let guarded = Router::new()
         .route("/api/v1/routes", get(api::routes))
         .route("/api/v1/services", get(api::services))
@@ -149,7 +153,10 @@ fn router(state: State) -> Router {
         .route("/api/v1/reload", post(api::reload))
         .route("/api/v1/openapi.json", get(api::openapi))
         .route("/api/v1/audit", get(audit::audit))
+        .route("/api/v1/guard/explain", post(explain::explain))
         .merge(managed())
+        .route("/api/v1/export", get(managed::export))
+        .route("/api/v1/apply", post(managed::apply).layer(whole))
         .route("/api/v1/backup", get(backup::backup))
         .route("/metrics", get(api::metrics))
         .fallback(no_such_path)
@@ -169,6 +176,7 @@ fn managed() -> Router<State> {
     let below = |step: &str| format!("{VERSION}/{step}");
     let api = get(catalog::api).put(catalog::put_api).delete(catalog::delete_api);
     let version = get(catalog::version).put(catalog::put_version).delete(catalog::delete_version);
+    let plan = get(catalog::plan).put(catalog::put_plan).delete(catalog::delete_plan);
     let consumer = get(consumers::consumer).put(consumers::put_consumer);
     let consumer = consumer.delete(consumers::delete_consumer);
     Router::new()
@@ -185,7 +193,7 @@ fn managed() -> Router<State> {
         .route(&below("compare"), get(catalog::compare))
         .route(&below("rollback"), post(catalog::roll_back))
         .route("/api/v1/plans", get(catalog::plans))
-        .route("/api/v1/plans/{plan}", put(catalog::put_plan).delete(catalog::delete_plan))
+        .route("/api/v1/plans/{plan}", plan)
         .route("/api/v1/consumers", get(consumers::consumers))
         .route("/api/v1/consumers/{name}", consumer)
         .route("/api/v1/consumers/{name}/history", get(consumers::history))

@@ -4,7 +4,7 @@
 //! Before anything changes, what it would have the gateway do is checked as it would be in the file; so
 //! what is in force stays when something is wrong.
 
-mod change;
+pub(super) mod change;
 pub(super) mod wire;
 
 use axum::Json;
@@ -25,7 +25,7 @@ use super::access::Caller;
 use super::input::{Asked, Named, Sent, Text};
 use super::wire::ProblemDetails;
 use super::{Refusal, State};
-pub(super) use change::{change, first_error, refused};
+use change::{change, first_error, refused};
 use wire::{Apis, CatalogEntry, Changes, Differences, History, Plans};
 
 /// How a change is made.
@@ -561,6 +561,23 @@ pub(super) async fn plans(Shared(state): Shared<State>) -> Json<Plans> {
     let standing = state.catalog().standing();
     let keys = standing.specs().keys().filter(|key| matches!(key, Key::Plan(_)));
     Json(Plans { plans: keys.filter_map(|key| CatalogEntry::of(&standing, key)).collect() })
+}
+
+/// Shows a plan.
+#[utoipa::path(
+    get, path = "/api/v1/plans/{plan}", security(("token" = ["viewer"])),
+    params(("plan" = String, Path, description = "The plan's name")),
+    responses(
+        (status = 200, body = CatalogEntry),
+        (status = 400, body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 404, body = ProblemDetails, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn plan(
+    Shared(state): Shared<State>,
+    Named(plan): Named<String>,
+) -> Result<Json<CatalogEntry>, Refusal> {
+    show(&state, &key(Key::plan(&plan))?)
 }
 
 /// Writes a plan down, new or anew.

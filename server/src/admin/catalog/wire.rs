@@ -164,6 +164,10 @@ pub(in crate::admin) struct FieldChange {
 /// Something that differs between two OpenAPI documents.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::admin) struct ContractChange {
+    /// The rule that found it: `operation-removed`.
+    rule: String,
+    /// The operation: `GET /users/{id}`; empty for the whole document.
+    operation: String,
     /// A JSON pointer into the document.
     pointer: String,
     /// What differs.
@@ -309,7 +313,7 @@ impl From<Comparison> for Differences {
     }
 }
 
-fn fields(fields: Vec<history::Difference>) -> Vec<FieldChange> {
+pub(in crate::admin) fn fields(fields: Vec<history::Difference>) -> Vec<FieldChange> {
     let field = |one: history::Difference| FieldChange {
         pointer: one.pointer,
         before: one.before,
@@ -320,6 +324,8 @@ fn fields(fields: Vec<history::Difference>) -> Vec<FieldChange> {
 
 fn contract(changes: Option<Vec<catalog::openapi::diff::Change>>) -> Vec<ContractChange> {
     let change = |one: catalog::openapi::diff::Change| ContractChange {
+        rule: one.rule.into(),
+        operation: one.operation,
         breaking: one.breaking,
         pointer: one.pointer,
         message: one.message,
@@ -328,7 +334,7 @@ fn contract(changes: Option<Vec<catalog::openapi::diff::Change>>) -> Vec<Contrac
 }
 
 /// A key in the words of these answers.
-fn entry(key: &Key) -> String {
+pub(in crate::admin) fn entry(key: &Key) -> String {
     match key {
         Key::Api(api) => format!("api {api}"),
         Key::Version(api, version) => format!("version {api}@{version}"),
