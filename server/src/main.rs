@@ -19,6 +19,7 @@ mod demo;
 mod guard;
 mod house;
 mod inputs;
+mod messages;
 mod signals;
 mod token;
 
@@ -47,6 +48,13 @@ fn main() -> ExitCode {
         Command::Kv(options) => cli::kv::run(options),
         Command::Nodes(options) => cli::look::nodes(&options),
         Command::Routes(options) => cli::look::routes(&options),
+        Command::Guard(options) => cli::guard::run(options),
+        Command::Apis(options) => cli::apis::run(options),
+        Command::Plans(options) => cli::plans::run(options),
+        Command::Consumers(options) => cli::consumers::run(options),
+        Command::Keys(options) => cli::consumers::keys(options),
+        Command::Export(options) => cli::managed::export(&options),
+        Command::Apply(options) => cli::managed::apply(&options),
         Command::Reload(options) => cli::look::reload(&options),
         Command::Audit(options) => cli::look::audit(&options),
         Command::Backup(options) => cli::backup::run(&options),

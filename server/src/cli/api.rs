@@ -8,6 +8,8 @@ use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use posthouse_base::time::Timestamp;
+use posthouse_journal::sqlite::copy::instant;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
@@ -23,6 +25,19 @@ const MAX_ANSWER: usize = 256 << 20;
 /// Asks the API. What it refuses is said as it says it.
 pub(super) fn ask(look: &Look, method: Method, path: &str) -> Result<Value, Failure> {
     send(look, method, path, Sent::Nothing)
+}
+
+/// Asks for a text.
+pub(super) fn ask_text(look: &Look, path: &str) -> Result<String, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("no runtime to be had")?;
+    runtime.block_on(async {
+        let answer = begin(look, Method::GET, path, Sent::Nothing).await?;
+        let read = tokio::time::timeout(PATIENCE, body(answer)).await;
+        let read = read.context("it does not answer in time").flatten();
+        let text = read.and_then(|text| Ok(String::from_utf8(text.into())?));
+        text.with_context(|| format!("asking {}", look.admin)).map_err(Failure::other)
+    })
 }
 
 /// What is sent along with a question.
@@ -113,10 +128,37 @@ async fn read(answer: Answer) -> anyhow::Result<Value> {
     if status == StatusCode::NO_CONTENT {
         return Ok(Value::Null);
     }
-    let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
-    let body = body.map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))?.to_bytes();
-    serde_json::from_slice(&body)
+    serde_json::from_slice(&body(answer).await?)
         .with_context(|| format!("{status}, and no JSON: is this the admin address?"))
+}
+
+async fn body(answer: Answer) -> anyhow::Result<Bytes> {
+    let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
+    Ok(body.map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))?.to_bytes())
+}
+
+/// Shows a list as [`show`] does, with its times (`at_ms`) as people write them (`at`).
+pub(super) fn show_times(
+    look: &Look,
+    mut answer: Value,
+    key: &str,
+    columns: &[&str],
+) -> Result<(), Failure> {
+    for row in answer[key].as_array_mut().into_iter().flatten() {
+        add_times(row);
+    }
+    show(look, &answer, key, columns)
+}
+
+/// Adds the times of `value` as people write them, beside what programs read.
+pub(super) fn add_times(value: &mut Value) {
+    let Some(fields) = value.as_object_mut() else { return };
+    let times = fields.iter().filter_map(|(name, time)| {
+        let at = Timestamp::from_millis(time.as_u64()?);
+        Some((name.strip_suffix("_ms")?.to_owned(), instant::show(at).into()))
+    });
+    let times: Vec<(String, Value)> = times.filter(|(name, _)| name.ends_with("at")).collect();
+    fields.extend(times);
 }
 
 /// Shows the list under `key`, as a table of `columns` for people.

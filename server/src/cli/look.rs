@@ -2,10 +2,8 @@
 //! reload, through its admin API.
 
 use http::Method;
-use posthouse_base::time::Timestamp;
-use posthouse_journal::sqlite::copy::instant;
 
-use super::api::{ask, cell, print_json, show};
+use super::api::{ask, cell, print_json, show, show_times};
 use super::{Audit, Failure, Look, Output, Services, print};
 
 pub(super) fn services(options: &Services) -> Result<(), Failure> {
@@ -56,11 +54,7 @@ pub(crate) fn reload(options: &Look) -> Result<(), Failure> {
 pub(crate) fn audit(options: &Audit) -> Result<(), Failure> {
     let Audit { limit, before, look } = options;
     let before = before.map(|number| format!("&before={number}")).unwrap_or_default();
-    let mut answer = ask(look, Method::GET, &format!("audit?limit={limit}{before}"))?;
-    for entry in answer["entries"].as_array_mut().into_iter().flatten() {
-        let at = entry["at_ms"].as_u64().unwrap_or_default();
-        entry["at"] = instant::show(Timestamp::from_millis(at)).into();
-    }
+    let answer = ask(look, Method::GET, &format!("audit?limit={limit}{before}"))?;
     let columns = ["number", "at", "who", "role", "from", "action", "status", "outcome"];
-    show(look, &answer, "entries", &columns)
+    show_times(look, answer, "entries", &columns)
 }

@@ -1,16 +1,25 @@
 //! The command line: what can be asked, and how the answer ends (0 done, 1 failed, 2 something for
 //! the user to mend: arguments, configuration, an address in use).
 
+mod address;
 mod api;
+pub(crate) mod apis;
 pub(crate) mod backup;
+mod changes;
 pub(crate) mod check;
+pub(crate) mod consumers;
+mod file;
+pub(crate) mod guard;
 pub(crate) mod kv;
 pub(crate) mod look;
+pub(crate) mod managed;
+pub(crate) mod plans;
 mod progress;
 pub(crate) mod restore;
 pub(crate) mod schema;
 pub(crate) mod services;
 pub(crate) mod table;
+mod yaml;
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -68,6 +77,26 @@ pub(crate) enum Command {
     Nodes(Look),
     /// List the routes of a running Posthouse.
     Routes(Look),
+    /// Ask a running Posthouse who may make a call, and why.
+    Guard(guard::Guard),
+    /// List the APIs of a running Posthouse and their versions; show, change, publish and retire them,
+    /// and compare their descriptions.
+    #[command(visible_alias = "api")]
+    Apis(apis::Apis),
+    /// List, show and change the plans that consumers have.
+    Plans(plans::Plans),
+    /// List, show and change who calls: customers, teams, other programs.
+    Consumers(consumers::Consumers),
+    /// List the API keys of a consumer; issue, rotate and revoke them.
+    Keys(consumers::Keys),
+    /// Print all APIs, plans and consumers that are managed over the admin API, without secrets, in the
+    /// form of the configuration file. What the file declares is not among them.
+    Export(managed::Export),
+    /// Make the APIs, plans and consumers of a running Posthouse as they are in a file, all or none, and
+    /// tell what differs.
+    ///
+    /// What the configuration file declares is left as it is there, and told. Keys of consumers stay.
+    Apply(managed::Apply),
     /// Make a running Posthouse read its configuration again, and say how that went.
     Reload(Look),
     /// Show who changed what over the admin API or by the file, and when; the latest first.
@@ -126,6 +155,8 @@ pub(crate) enum Part {
     Gateway,
     /// Names and health.
     Registry,
+    /// Queues and what is in them.
+    Messages,
     /// Admin API and metrics.
     Admin,
 }
@@ -136,6 +167,7 @@ impl Part {
         match self {
             Self::Gateway => "gateway",
             Self::Registry => "registry",
+            Self::Messages => "messages",
             Self::Admin => "admin",
         }
     }

@@ -158,6 +158,20 @@ fn said(findings: &Findings) -> String {
     one.unwrap_or_else(|| "it is no route".to_owned())
 }
 
+/// Reads a file, or a part of one, as it is written: references are filled in from `base`, and what
+/// it means is for others to check.
+///
+/// # Errors
+/// When it is no YAML, and when something cannot be filled in.
+pub(crate) fn read_part(text: &str, name: &str, base: &FilePath) -> Result<Json, Findings> {
+    let mut findings = Findings::new(name);
+    let tree = yaml::read(text, Some(base), &mut findings).map(|tree| tree.to_json());
+    match tree {
+        Some(tree) if !findings.has_errors() => Ok(tree),
+        _ => Err(findings),
+    }
+}
+
 /// Checks a whole configuration. Relative paths start at `base`.
 pub(crate) fn check_text(text: &str, name: &str, base: &FilePath) -> Checked {
     let mut findings = Findings::new(name);
