@@ -4,7 +4,7 @@
 //! Services speak AMQP 0-9-1 with the clients that they have.
 //!
 //! In reading order: [`message`] and [`ids`], [`state`] (the rules, pure), [`service`] (the rules run
-//! on the journal's driver), [`Config`], [`Error`].
+//! on the journal's driver), [`amqp`] (the interface), [`Config`], [`Error`].
 //!
 //! What must hold: only the rules change the state, and only in the driver's task; nobody is told what
 //! is not durable; whatever a client can make grow has a limit in [`RawLimits`], with a defined
@@ -19,6 +19,8 @@ pub mod message;
 mod metrics;
 mod password;
 pub mod service;
+#[cfg(test)]
+mod service_tests;
 pub mod state;
 mod stored;
 
