@@ -1,7 +1,7 @@
 //! The `messages:` section of the configuration: as written ([`Raw`]), and as checked ([`Config`]).
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path as FilePath, PathBuf};
 use std::time::Duration;
 
 use posthouse_base::config::{Path, Report, Severity, Size, Span};
@@ -235,6 +235,17 @@ impl Config {
             heartbeat: raw.heartbeat.0,
             limits: raw.limits.clone(),
         })
+    }
+
+    /// The same, with paths that are not absolute starting at `base`.
+    #[must_use]
+    pub fn relative_to(mut self, base: &FilePath) -> Self {
+        if let Some(tls) = &mut self.tls {
+            tls.cert = base.join(&tls.cert);
+            tls.key = base.join(&tls.key);
+            tls.clients = tls.clients.as_ref().map(|clients| base.join(clients));
+        }
+        self
     }
 
     /// The address to listen on, as configured.
