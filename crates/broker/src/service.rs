@@ -204,6 +204,15 @@ impl Handle {
         Ok(self.shared.driver.command(Command::Ask(ask)).await??)
     }
 
+    /// What `gather` finds in the state, once that is durable; it may be asked again until then. It
+    /// holds up all writing meanwhile: copy what is there, and show it afterwards.
+    ///
+    /// # Errors
+    /// When what was found cannot be made durable now, and when the broker is shutting down.
+    pub async fn look<T>(&self, gather: impl Fn(&State) -> T) -> Result<T, Error> {
+        Ok(self.shared.driver.read(|state| (gather(state), state.mark())).await?)
+    }
+
     /// Takes no more commands, carries out what was handed in, writes down the state and ends.
     pub async fn close(&self) {
         self.shared.driver.close().await;

@@ -120,11 +120,9 @@ async fn a_backlog_survives_a_restart_and_is_read_in_order() {
         matches!(output, Output::Answer(_, Answer::ChannelClosed)).then_some(())
     });
     assert_eq!(closed.await, Some(()));
-    let (messages, bytes) = handle.shared.driver.peek(|state| {
-        let figures = &state.queue_figures(1)[0];
-        (figures.ready + figures.unacked, figures.bytes)
-    });
-    assert_eq!((messages, bytes), (0, 0));
+    let queues = handle.look(crate::state::State::queues).await.expect("it is durable");
+    let figures = &queues[0].figures;
+    assert_eq!((figures.ready, figures.unacked, figures.bytes), (0, 0, 0));
     handle.close().await;
     tasks.stop();
 }

@@ -59,9 +59,6 @@ impl State {
             Event::Looked(queue) => self.looked(*queue),
             Event::Used(queue) => self.used(*queue),
             Event::Alarmed(why) => self.alarm.clone_from(why),
-            Event::Expelled(connection, why) => {
-                self.pending.connections.insert(*connection, Arc::clone(why));
-            }
             event => self.happen_to_client(event, effects),
         }
     }

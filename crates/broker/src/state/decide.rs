@@ -306,7 +306,11 @@ impl<'a> Deciding<'a> {
         let dying = lane.dying.range(*from..(*end).max(*from)).map(|(seq, _)| *seq);
         let missing: Vec<u64> = ready.chain(dying).filter(|seq| !is_found(*seq)).collect();
         self.push(Event::Loaded(loaded.clone()));
-        if !missing.is_empty() {
+        let was_asked = [lane.loading, lane.loading_dead]
+            .into_iter()
+            .flatten()
+            .any(|(first, _)| first == *from);
+        if was_asked && !missing.is_empty() {
             self.lose(queue, id.priority, missing);
         }
         self.bury_kept(queue, id.priority, dead);

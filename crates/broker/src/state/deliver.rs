@@ -299,7 +299,9 @@ impl State {
     pub(super) fn loaded(&mut self, loaded: &Loaded) {
         let Loaded { lane: id, from, messages, .. } = loaded;
         let limits = self.limits;
+        let elsewhere = self.windows_bytes;
         self.on_lane(*id, |lane| {
+            let elsewhere = elsewhere - lane.at_hand().1;
             if lane.loading_dead.is_some_and(|(first, _)| first == *from)
                 && messages.first().is_none_or(|(seq, _)| lane.dying.contains_key(seq))
             {
@@ -311,7 +313,9 @@ impl State {
             lane.loading = None;
             for (seq, message) in messages {
                 let (count, bytes) = lane.at_hand();
-                let has_room = count < limits.window && bytes < limits.window_bytes;
+                let has_room = count < limits.window
+                    && bytes < limits.window_bytes
+                    && elsewhere + bytes < limits.windows_bytes;
                 let is_head = lane.ready.first() == Some(*seq);
                 if lane.ready.contains(*seq) && !lane.is_at_hand(*seq) && (has_room || is_head) {
                     lane.put_at_hand(*seq, Arc::clone(message));

@@ -146,8 +146,6 @@ pub enum Event {
     },
     /// A queue was looked at because something of it was due.
     Looked(QueueId),
-    /// A connection is to go.
-    Expelled(ConnectionId, Arc<str>),
 }
 
 /// A consumer that begins.
