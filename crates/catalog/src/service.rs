@@ -12,7 +12,7 @@ use posthouse_journal::{Journal, StreamName};
 use tokio::sync::watch;
 
 use crate::config::{self, Raw};
-use crate::contract::Contract;
+use crate::contract::{Contract, Kind};
 use crate::error::Error;
 use crate::history::{self, Comparison};
 use crate::metrics::Metrics;
@@ -217,15 +217,13 @@ impl Standing {
             let (Key::Version(api, name), Some(version)) = (key, spec.as_version()) else {
                 continue;
             };
-            let Some(contract) = version
-                .contract
-                .as_ref()
-                .filter(|_| version.validate && version.lifecycle.takes_calls())
-            else {
+            // Whoever guards a route may ask for it, whether the version does or not.
+            let document = version.contract.as_ref().filter(|it| it.kind() == Kind::OpenApi);
+            let Some(contract) = document.filter(|_| version.lifecycle.takes_calls()) else {
                 continue;
             };
             if let Err(mistake) = contract.validator() {
-                tracing::error!("requests of {key} are not compared with its document: {mistake}");
+                tracing::warn!("requests of {key} cannot be compared with its document: {mistake}");
                 continue;
             }
             let prefix = routes::prefix(&specs, api, version).into();
@@ -338,7 +336,7 @@ fn prepare(command: &Command, state: &State) {
         let Some(contract) = &version.contract else { return };
         // What is wrong with it is told when it was checked.
         let _read_once = contract.read();
-        if version.validate {
+        if contract.kind() == Kind::OpenApi {
             let _compiled_once = contract.validator();
         }
     };

@@ -86,7 +86,8 @@ async fn everything_is_there_after_the_power_went() {
     let (second, _journal, _tasks) = catalog(&disk, Faults::default(), 2).await;
     let after = second.standing();
     assert_eq!((after.state(), after.made()), (before.state(), before.made()));
-    assert!(after.inspection("users", "v1").is_some() && after.inspection("users", "v2").is_none());
+    // A guard may ask for comparison where the version does not.
+    assert!(after.inspection("users", "v1").is_some() && after.inspection("users", "v2").is_some());
     let applied = second.apply(to("v2", Lifecycle::Published)).await.expect("nothing changes");
     assert_eq!((applied.mark, applied.changed.len()), (before.mark(), 0));
 }
