@@ -72,9 +72,9 @@ struct Told {
 
 /// All that wait.
 struct Waiting {
-    tasks: Vec<JoinHandle<anyhow::Result<()>>>,
-    told: mpsc::UnboundedReceiver<Told>,
-    teller: mpsc::UnboundedSender<Told>,
+    tasks: Vec<JoinHandle<()>>,
+    told: mpsc::UnboundedReceiver<anyhow::Result<Told>>,
+    teller: mpsc::UnboundedSender<anyhow::Result<Told>>,
     ready: mpsc::UnboundedReceiver<()>,
     readier: mpsc::UnboundedSender<()>,
     target: Target,
@@ -99,7 +99,7 @@ pub(crate) async fn measure(target: &Target, watch: &Watch) -> anyhow::Result<Re
         while told < expected {
             let one = tokio::time::timeout(PATIENCE, waiting.told.recv()).await;
             let one = one.with_context(|| format!("{told} of {expected} were told of a change"))?;
-            let one = one.context("the watchers are gone")?;
+            let one = one.context("the watchers are gone")??;
             if one.service != service {
                 false_alarms += 1;
                 continue;
@@ -161,7 +161,7 @@ pub(crate) async fn churn(
                 waiting.replace(random.usize(..watch.watchers)).await?;
             }
             one = waiting.told.recv() => {
-                one.context("the watchers are gone")?;
+                one.context("the watchers are gone")??;
                 told += 1;
             }
             _ = minutes.tick() => {
@@ -203,11 +203,13 @@ impl Waiting {
         all / watched + usize::from(service < all % watched)
     }
 
-    fn spawn(&self, number: usize) -> JoinHandle<anyhow::Result<()>> {
+    /// Whoever is not told as it should be ends the whole: nobody is missed in silence.
+    fn spawn(&self, number: usize) -> JoinHandle<()> {
         let address = self.target.address;
         let (teller, readier) = (self.teller.clone(), self.readier.clone());
         let service = number % self.watched;
-        tokio::spawn(async move {
+        let failing = self.teller.clone();
+        let watch = async move {
             let mut connection = Connection::open(address).await?;
             let path = format!("/v1/health/service/svc-{service}");
             let mut index = connection.get(&path).await?.index;
@@ -222,9 +224,15 @@ impl Waiting {
                 let told = Told { service, at: Instant::now() };
                 ensure!(answer.status == 200 && answer.index > index, "{path}: {answer:?}");
                 index = answer.index;
-                if teller.send(told).is_err() {
+                if teller.send(Ok(told)).is_err() {
                     return Ok(());
                 }
+            }
+        };
+        tokio::spawn(async move {
+            if let Err(error) = watch.await {
+                // Nobody listens any more only when the whole has ended.
+                let _unheard = failing.send(Err(error));
             }
         })
     }
