@@ -279,8 +279,9 @@ fn own(Owned { key, shown }: Owned, path: &Path, owners: &mut Owners, report: &m
     owners.insert(key, path.clone());
 }
 
-/// A point in time: a day in UTC, or a time of RFC 3339.
-fn timestamp(text: &str) -> Option<Timestamp> {
+/// A point in time as people write it: a day in UTC, or a time of RFC 3339.
+#[must_use]
+pub fn timestamp(text: &str) -> Option<Timestamp> {
     use time::format_description::well_known::Rfc3339;
     let whole = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.to_owned() };
     let read = time::OffsetDateTime::parse(&whole, &Rfc3339).ok()?;

@@ -25,7 +25,7 @@ use posthouse_journal::driver::{self, Clock, Done, Driver, Hands, RecoverError, 
 use posthouse_journal::{Journal, StreamName};
 use prometheus_client::registry::Registry;
 
-pub use declared::{Declared, Raw, RawConsumer, RawKey, RawSignatureKey};
+pub use declared::{Declared, Raw, RawConsumer, RawKey, RawSignatureKey, timestamp};
 pub use error::Error;
 pub use shown::Counts;
 pub(crate) use shown::{Shown, Signer};
