@@ -1,17 +1,12 @@
 //! What the binary tells of itself, as it was last looked at and found right: the help of every
-//! command, and the description of the admin API. `UPDATE_GOLDEN=1` (or `cargo xtask docs`) writes
-//! them anew, to be read before they are committed.
+//! command. `UPDATE_GOLDEN=1` (or `cargo xtask docs`) writes it anew, to be read before it is committed.
 
 use std::fmt::Write as _;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-
-use serde_json::Value;
 
 mod common;
 
-use common::{House, folder_with, posthouse};
+use common::posthouse;
 
 /// Compares with a file of the source tree.
 fn check(file: &str, said: &str) {
@@ -56,24 +51,4 @@ fn the_help_of_every_command() {
     write_help(&mut all, &[]);
     assert!(all.contains("$ posthouse up --help"), "{all}");
     check("tests/golden/help.txt", &all);
-}
-
-#[test]
-fn the_description_of_the_admin_api() {
-    // With a token, so that it says which roles are asked for.
-    let config = "data: ./data\nadmin: { address: 127.0.0.1:0, token: a-long-enough-secret }\n";
-    let folder = folder_with("f.yaml", config);
-    let (_house, addresses) = House::start(folder.path(), &["--config", "f.yaml"]);
-    let admin = addresses["admin"].as_str().expect("an address");
-    let mut stream = TcpStream::connect(admin).expect("a connection");
-    let request = "GET /api/v1/openapi.json HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
-                   authorization: Bearer a-long-enough-secret\r\n\r\n";
-    stream.write_all(request.as_bytes()).expect("a request");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
-    let description: Value = serde_json::from_str(body).expect("JSON");
-    let text = serde_json::to_string_pretty(&description).expect("JSON");
-    check("../docs/admin-api.openapi.json", &format!("{text}\n"));
 }

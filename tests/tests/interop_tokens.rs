@@ -252,3 +252,44 @@ async fn an_openid_provider_is_asked_about_opaque_tokens() {
     })
     .await;
 }
+
+/// Who calls is told to the service by a token, which `joserfc` verifies by the keys that are handed out.
+#[tokio::test]
+async fn tokens_for_services_are_verified_by_joserfc() {
+    let folder = new_folder();
+    let backend = Backend::named("orders").await;
+    let config = format!(
+        "
+listeners: [ {{ address: 127.0.0.1:0 }} ]
+admin: {{ address: 127.0.0.1:0 }}
+services:
+  orders: {{ instances: [ {{ address: \"{}\" }} ] }}
+identity:
+  providers: {{ keys: {{ api_key: {{}} }} }}
+  mint: {{ issuer: gateway }}
+consumers: {{ acme: {{ keys: [ {{ secret: a-key-of-acme-itself }} ] }} }}
+routes:
+  - match: {{ path: /orders }}
+    service: orders
+    guard: {{ identity: [ keys ], forward: {{ jwt: {{ header: x-caller, audience: orders }} }} }}
+",
+        backend.address()
+    );
+    let house = House::start_in(folder, &config, &[]).await;
+    let mut request = client::request(Method::GET, "shop.example", "/orders", Bytes::new());
+    request.headers_mut().insert("x-api-key", "a-key-of-acme-itself".parse().expect("a value"));
+    let answer = client::send(house.gateway(), request).await.expect("an answer");
+    assert_eq!(answer.status(), StatusCode::OK);
+    let token = backend.seen()[0].header("x-caller").to_owned();
+
+    let keys = client::get(house.admin(), "localhost", "/.well-known/jwks.json").await;
+    let keys = keys.expect("an answer");
+    assert_eq!(keys.headers()[CONTENT_TYPE], "application/jwk-set+json");
+    let keys = String::from_utf8(keys.body().to_vec()).expect("text");
+    let claims = output_of(tokens(house.folder(), &["verify", &keys, &token, "orders"])).await;
+    let claims: Value = serde_json::from_str(&claims).expect("JSON");
+    assert_eq!((&claims["iss"], &claims["consumer"]), (&"gateway".into(), &"acme".into()));
+
+    let key: Value = serde_json::from_str(&keys).expect("JSON");
+    assert!(key["keys"][0]["kid"].is_string() && key["keys"][0].get("d").is_none(), "{key}");
+}

@@ -43,8 +43,11 @@ pub(crate) fn docs(check: bool) -> anyhow::Result<()> {
     if check {
         return Ok(());
     }
-    let golden = ["test", "--quiet", "--package", "posthouse", "--test", "golden"];
-    run_command(locked(cargo().args(golden)).env("UPDATE_GOLDEN", "1"))
+    for part in [&["--test", "golden"][..], &["--bin", "posthouse", "admin::description"]] {
+        let golden = ["test", "--quiet", "--package", "posthouse"];
+        run_command(locked(cargo().args(golden).args(part)).env("UPDATE_GOLDEN", "1"))?;
+    }
+    Ok(())
 }
 
 /// Builds the binary that the end-to-end tests run.

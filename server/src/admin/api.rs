@@ -11,27 +11,9 @@ use posthouse_base::time::Timestamp;
 use posthouse_gateway::cluster::view::EndpointView;
 use posthouse_registry as registry;
 use posthouse_telemetry::page;
-use serde_json::Value;
-use utoipa::OpenApi;
 
-use super::audit::__path_audit;
-use super::backup::__path_backup;
-use super::catalog::{
-    __path_api, __path_api_history, __path_apis, __path_compare, __path_delete_api,
-    __path_delete_plan, __path_delete_version, __path_deprecate, __path_document, __path_import,
-    __path_plan, __path_plans, __path_publish, __path_put_api, __path_put_plan, __path_put_version,
-    __path_retire, __path_roll_back, __path_version, __path_version_history,
-};
-use super::consumers::{
-    __path_consumer, __path_consumers, __path_delete_consumer, __path_history, __path_issue_key,
-    __path_keys, __path_put_consumer, __path_revoke_key, __path_rotate_key,
-};
-use super::described::Described;
-use super::engine::__path_names;
-use super::explain::__path_explain;
+use super::described;
 use super::input::{Named, Text};
-use super::managed::{__path_apply, __path_export};
-use super::pick::__path_pick;
 use super::wire::{
     CheckResult, Configuration, Endpoint, Endpoints, Node, Nodes, Origin, ProblemDetails,
     RefusedRoute, Reload, Route, Routes, Service, ServiceSummary, Services,
@@ -41,84 +23,22 @@ use crate::calls::names;
 use crate::config::check_text;
 use crate::control::Cause;
 
-/// The API as its clients' tools read it.
-#[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "Posthouse admin API",
-        description = "Looks at a running Posthouse and tells it what to do. Errors are problem \
-                       details (RFC 9457).",
-    ),
-    paths(
-        routes,
-        services,
-        service,
-        pick,
-        endpoints,
-        nodes,
-        names,
-        configuration,
-        check,
-        reload,
-        openapi,
-        audit,
-        backup,
-        apis,
-        api,
-        put_api,
-        delete_api,
-        api_history,
-        version,
-        put_version,
-        delete_version,
-        publish,
-        deprecate,
-        retire,
-        import,
-        document,
-        version_history,
-        compare,
-        roll_back,
-        plans,
-        plan,
-        put_plan,
-        delete_plan,
-        consumers,
-        consumer,
-        put_consumer,
-        delete_consumer,
-        history,
-        keys,
-        issue_key,
-        rotate_key,
-        revoke_key,
-        explain,
-        export,
-        apply,
-    )
-)]
-struct Description;
-
-/// The description of this API, complete.
-pub(super) fn described() -> Described {
-    Described::new(serde_json::to_value(Description::openapi()).unwrap_or_default())
-}
-
 /// Describes this API (OpenAPI).
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     get,
     path = "/api/v1/openapi.json",
     security(("token" = ["viewer"])),
     responses((status = 200, body = serde_json::Value))
-)]
-pub(super) async fn openapi(Shared(state): Shared<State>) -> Json<Value> {
+))]
+pub(super) async fn openapi(Shared(state): Shared<State>) -> Result<Response, Refusal> {
     let with_tokens = !state.control.admin_keys().is_empty();
-    Json(state.description.of(with_tokens).clone())
+    let text = described::text(with_tokens).map_err(|error| Refusal(internal(&error)))?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
 }
 
 /// Lists the routes in force, in the order of the file.
-#[utoipa::path(get, path = "/api/v1/routes",
-    security(("token" = ["viewer"])), responses((status = 200, body = Routes)))]
+#[cfg_attr(test, utoipa::path(get, path = "/api/v1/routes",
+    security(("token" = ["viewer"])), responses((status = 200, body = Routes))))]
 pub(super) async fn routes(Shared(state): Shared<State>) -> Json<Routes> {
     let view = state.control.calls().map(|calls| calls.view());
     let routes = view.iter().flat_map(|view| &view.routes).map(Route::from);
@@ -131,7 +51,7 @@ pub(super) async fn routes(Shared(state): Shared<State>) -> Json<Routes> {
 }
 
 /// Lists the services, by name.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     get,
     path = "/api/v1/services",
     security(("token" = ["viewer"])),
@@ -139,14 +59,14 @@ pub(super) async fn routes(Shared(state): Shared<State>) -> Json<Routes> {
         (status = 200, body = Services),
         (status = 503, body = ProblemDetails, content_type = "application/problem+json"),
     )
-)]
+))]
 pub(super) async fn services(Shared(state): Shared<State>) -> Result<Json<Services>, Refusal> {
     let services = all_services(&state).await?.into_iter().map(|s| s.summary).collect();
     Ok(Json(Services { services }))
 }
 
 /// Shows a service with the live state of its instances.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     get,
     path = "/api/v1/services/{name}",
     security(("token" = ["viewer"])),
@@ -156,7 +76,7 @@ pub(super) async fn services(Shared(state): Shared<State>) -> Result<Json<Servic
         (status = 404, body = ProblemDetails, content_type = "application/problem+json"),
         (status = 503, body = ProblemDetails, content_type = "application/problem+json"),
     )
-)]
+))]
 pub(super) async fn service(
     Shared(state): Shared<State>,
     Named(name): Named<String>,
@@ -171,7 +91,7 @@ pub(super) async fn service(
 }
 
 /// Lists the instances of all services.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     get,
     path = "/api/v1/endpoints",
     security(("token" = ["viewer"])),
@@ -179,14 +99,14 @@ pub(super) async fn service(
         (status = 200, body = Endpoints),
         (status = 503, body = ProblemDetails, content_type = "application/problem+json"),
     )
-)]
+))]
 pub(super) async fn endpoints(Shared(state): Shared<State>) -> Result<Json<Endpoints>, Refusal> {
     let services = all_services(&state).await?.into_iter();
     Ok(Json(Endpoints { endpoints: services.flat_map(|service| service.endpoints).collect() }))
 }
 
 /// Lists the nodes in the registry, by name.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     get,
     path = "/api/v1/nodes",
     security(("token" = ["viewer"])),
@@ -194,7 +114,7 @@ pub(super) async fn endpoints(Shared(state): Shared<State>) -> Result<Json<Endpo
         (status = 200, body = Nodes),
         (status = 503, body = ProblemDetails, content_type = "application/problem+json"),
     )
-)]
+))]
 pub(super) async fn nodes(Shared(state): Shared<State>) -> Result<Json<Nodes>, Refusal> {
     let nodes = match &state.registry {
         Some(registry) => registry.nodes().await.map_err(|error| unsure(&error))?,
@@ -209,8 +129,8 @@ pub(super) async fn nodes(Shared(state): Shared<State>) -> Result<Json<Nodes>, R
 }
 
 /// Tells which configuration is in force, and how the last reload went.
-#[utoipa::path(get, path = "/api/v1/configuration",
-    security(("token" = ["viewer"])), responses((status = 200, body = Configuration)))]
+#[cfg_attr(test, utoipa::path(get, path = "/api/v1/configuration",
+    security(("token" = ["viewer"])), responses((status = 200, body = Configuration))))]
 pub(super) async fn configuration(Shared(state): Shared<State>) -> Json<Configuration> {
     let standing = state.control.standing();
     Json(Configuration {
@@ -222,7 +142,7 @@ pub(super) async fn configuration(Shared(state): Shared<State>) -> Json<Configur
 }
 
 /// Reads the configuration again and puts it in force unless it has mistakes.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     post,
     path = "/api/v1/reload",
     security(("token" = ["operator"])),
@@ -231,7 +151,7 @@ pub(super) async fn configuration(Shared(state): Shared<State>) -> Json<Configur
         (status = 422, body = ProblemDetails, content_type = "application/problem+json",
          description = "It was refused; the one before is still in force."),
     )
-)]
+))]
 pub(super) async fn reload(Shared(state): Shared<State>) -> Response {
     let outcome = Reload::from(&state.control.reload(Cause::Api).await);
     if outcome.taken {
@@ -255,7 +175,7 @@ pub(super) async fn reload(Shared(state): Shared<State>) -> Response {
 }
 
 /// Checks a configuration (YAML) that is sent, without putting it in force.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     post,
     path = "/api/v1/configuration/check",
     security(("token" = ["viewer"])),
@@ -265,7 +185,7 @@ pub(super) async fn reload(Shared(state): Shared<State>) -> Response {
         (status = 400, body = ProblemDetails, content_type = "application/problem+json"),
         (status = 413, body = ProblemDetails, content_type = "application/problem+json"),
     )
-)]
+))]
 pub(super) async fn check(Text(text): Text) -> Result<Response, Refusal> {
     let check = move || check_text(&text, "(sent)", std::path::Path::new("")).findings;
     let findings = tokio::task::spawn_blocking(check).await;
@@ -278,6 +198,17 @@ pub(super) async fn check(Text(text): Text) -> Result<Response, Refusal> {
 pub(super) async fn metrics(Shared(state): Shared<State>) -> Result<Response, Refusal> {
     let page = page::render(&state.metrics).map_err(|error| Refusal(internal(&error)))?;
     Ok(([(header::CONTENT_TYPE, page::MEDIA_TYPE)], page).into_response())
+}
+
+/// The keys by which services verify the tokens that tell them who calls. They are no secret: whoever
+/// reaches this address may read them.
+pub(super) async fn published_keys(Shared(state): Shared<State>) -> Result<Response, Refusal> {
+    let Some(keys) = state.control.guard().published_keys() else {
+        let detail = "no tokens are made for services: there is no `identity.mint`";
+        return Err(Refusal(Problem::new(404, "Not Found").detail(detail)));
+    };
+    let fields = [(header::CONTENT_TYPE, "application/jwk-set+json")];
+    Ok((fields, keys.to_string()).into_response())
 }
 
 /// Whether to send calls here: not any more once the house is ending.

@@ -4,9 +4,11 @@ use axum::Json;
 use axum::extract::State as Shared;
 use posthouse_base::problem::Problem;
 use serde::{Deserialize, Serialize};
+#[cfg(test)]
 use utoipa::ToSchema;
 
 use super::input::Asked;
+#[cfg(test)]
 use super::wire::ProblemDetails;
 use super::{Refusal, State};
 use crate::audit::{MAX_PAGE, Written};
@@ -23,14 +25,16 @@ pub(super) struct Which {
 }
 
 /// Entries of the audit log.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub(super) struct AuditLog {
     /// The latest first.
     entries: Vec<AuditEntry>,
 }
 
 /// Something that was done, or tried by somebody who may not.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 struct AuditEntry {
     /// Its number.
     number: u64,
@@ -55,7 +59,7 @@ struct AuditEntry {
 }
 
 /// Shows who changed what, and when; the latest first.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     get,
     path = "/api/v1/audit",
     security(("token" = ["admin"])),
@@ -71,7 +75,7 @@ struct AuditEntry {
         (status = 503, body = ProblemDetails, content_type = "application/problem+json",
          description = "The journal cannot be read now."),
     )
-)]
+))]
 pub(super) async fn audit(
     Shared(state): Shared<State>,
     Asked(which): Asked<Which>,

@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const WAITING: usize = 4;
 
 /// Streams a backup of the journal, in the format that `posthouse restore` reads.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     get,
     path = "/api/v1/backup",
     security(("token" = ["admin"])),
@@ -37,7 +37,7 @@ const WAITING: usize = 4;
         (status = 409, body = super::wire::ProblemDetails, content_type = "application/problem+json",
          description = "Another backup is being taken."),
     )
-)]
+))]
 pub(super) async fn backup(Shared(state): Shared<State>) -> Result<Response, Refusal> {
     let journal = Arc::clone(&state.journal);
     let busy = |_| {

@@ -12,15 +12,16 @@ use posthouse_base::problem::Problem;
 use posthouse_base::time::Timestamp;
 use posthouse_identity::Algorithm;
 use posthouse_identity::consumers::{
-    self, Actor, Happened, KeyNumber, KeyView, Origin, PublicKey, Revision, Spec, View,
+    self, Actor, Happened, KeyNumber, KeyView, Origin, PublicKey, Revision, Spec, View, timestamp,
 };
-use posthouse_journal::sqlite::copy::instant;
 use serde::{Deserialize, Serialize};
+#[cfg(test)]
 use utoipa::ToSchema;
 
 use super::access::{Caller, Outcome};
 use super::catalog::wire::DeclaredIn;
 use super::input::{Asked, Named, Sent};
+#[cfg(test)]
 use super::wire::ProblemDetails;
 use super::{Refusal, State};
 
@@ -31,14 +32,16 @@ const HISTORY: usize = 200;
 const OVERLAP: Duration = Duration::from_secs(24 * 3600);
 
 /// The consumers.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub(super) struct Consumers {
     /// By name.
     consumers: Vec<Consumer>,
 }
 
 /// Somebody who calls.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub(super) struct Consumer {
     /// Its name.
     name: String,
@@ -69,11 +72,12 @@ pub(super) struct Consumer {
 }
 
 /// A public key with which requests are signed.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ToSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct SignatureKey {
     /// What a signature calls it (`keyid`).
-    #[schema(min_length = 1, max_length = 128)]
+    #[cfg_attr(test, schema(min_length = 1, max_length = 128))]
     id: String,
     /// `ed25519`, `ecdsa-p256-sha256`, `ecdsa-p384-sha384`, `rsa-pss-sha512` or `rsa-v1_5-sha256`.
     algorithm: String,
@@ -82,7 +86,8 @@ pub(super) struct SignatureKey {
 }
 
 /// An API key, without its secret.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub(super) struct Key {
     /// Its number among those of the consumer.
     number: u64,
@@ -109,14 +114,16 @@ pub(super) struct Key {
 }
 
 /// The keys of a consumer.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub(super) struct Keys {
     /// In the order in which they were issued.
     keys: Vec<Key>,
 }
 
 /// A key that was issued.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub(super) struct IssuedKey {
     /// The key.
     key: Key,
@@ -125,7 +132,8 @@ pub(super) struct IssuedKey {
 }
 
 /// What is said of a consumer.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ConsumerSpec {
     /// Its plan.
@@ -141,7 +149,8 @@ pub(super) struct ConsumerSpec {
 }
 
 /// What is said of a new key.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct KeySpec {
     /// What its owners call it.
@@ -151,7 +160,8 @@ pub(super) struct KeySpec {
 }
 
 /// What is said of a key that takes the place of another.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RotationSpec {
     /// For how long the old one goes on: `24h` if left out.
@@ -161,14 +171,16 @@ pub(super) struct RotationSpec {
 }
 
 /// Changes of a consumer.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub(super) struct ConsumerHistory {
     /// The latest first.
     changes: Vec<ConsumerChange>,
 }
 
 /// A change of a consumer.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 struct ConsumerChange {
     /// Its number.
     revision: u64,
@@ -188,17 +200,17 @@ pub(super) struct Which {
 }
 
 /// Lists the consumers.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     get, path = "/api/v1/consumers", security(("token" = ["viewer"])),
     responses((status = 200, body = Consumers))
-)]
+))]
 pub(super) async fn consumers(Shared(state): Shared<State>) -> Json<Consumers> {
     let all = state.consumers().list();
     Json(Consumers { consumers: all.into_iter().map(Consumer::from).collect() })
 }
 
 /// Shows a consumer.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     get, path = "/api/v1/consumers/{name}", security(("token" = ["viewer"])),
     params(("name" = String, Path, description = "The consumer's name")),
     responses(
@@ -206,7 +218,7 @@ pub(super) async fn consumers(Shared(state): Shared<State>) -> Json<Consumers> {
         (status = 400, body = ProblemDetails, content_type = "application/problem+json"),
         (status = 404, body = ProblemDetails, content_type = "application/problem+json"),
     )
-)]
+))]
 pub(super) async fn consumer(
     Shared(state): Shared<State>,
     Named(name): Named<String>,
@@ -215,7 +227,7 @@ pub(super) async fn consumer(
 }
 
 /// Adds a consumer, or says something else of it. Its keys stay.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     put, path = "/api/v1/consumers/{name}", security(("token" = ["operator"])),
     params(
         ("name" = String, Path, description = "The consumer's name"),
@@ -233,7 +245,7 @@ pub(super) async fn consumer(
         (status = 422, body = ProblemDetails, content_type = "application/problem+json"),
         (status = 503, body = ProblemDetails, content_type = "application/problem+json"),
     )
-)]
+))]
 pub(super) async fn put_consumer(
     Shared(state): Shared<State>,
     Extension(caller): Extension<Caller>,
@@ -255,7 +267,7 @@ pub(super) async fn put_consumer(
 }
 
 /// Removes a consumer with its keys.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     delete, path = "/api/v1/consumers/{name}", security(("token" = ["admin"])),
     params(
         ("name" = String, Path, description = "The consumer's name"),
@@ -270,7 +282,7 @@ pub(super) async fn put_consumer(
         (status = 422, body = ProblemDetails, content_type = "application/problem+json"),
         (status = 503, body = ProblemDetails, content_type = "application/problem+json"),
     )
-)]
+))]
 pub(super) async fn delete_consumer(
     Shared(state): Shared<State>,
     Extension(caller): Extension<Caller>,
@@ -284,7 +296,7 @@ pub(super) async fn delete_consumer(
 }
 
 /// Shows the changes of a consumer, the latest first.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     get, path = "/api/v1/consumers/{name}/history", security(("token" = ["viewer"])),
     params(("name" = String, Path, description = "The consumer's name")),
     responses(
@@ -292,7 +304,7 @@ pub(super) async fn delete_consumer(
         (status = 400, body = ProblemDetails, content_type = "application/problem+json"),
         (status = 503, body = ProblemDetails, content_type = "application/problem+json"),
     )
-)]
+))]
 pub(super) async fn history(
     Shared(state): Shared<State>,
     Named(name): Named<String>,
@@ -311,7 +323,7 @@ pub(super) async fn history(
 }
 
 /// Lists the keys of a consumer.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     get, path = "/api/v1/consumers/{name}/keys", security(("token" = ["viewer"])),
     params(("name" = String, Path, description = "The consumer's name")),
     responses(
@@ -319,7 +331,7 @@ pub(super) async fn history(
         (status = 400, body = ProblemDetails, content_type = "application/problem+json"),
         (status = 404, body = ProblemDetails, content_type = "application/problem+json"),
     )
-)]
+))]
 pub(super) async fn keys(
     Shared(state): Shared<State>,
     Named(name): Named<String>,
@@ -329,7 +341,7 @@ pub(super) async fn keys(
 }
 
 /// Issues a key to a consumer. Its secret is told in this answer and never again.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     post, path = "/api/v1/consumers/{name}/keys", security(("token" = ["operator"])),
     params(("name" = String, Path, description = "The consumer's name")),
     request_body(content = KeySpec),
@@ -343,7 +355,7 @@ pub(super) async fn keys(
         (status = 422, body = ProblemDetails, content_type = "application/problem+json"),
         (status = 503, body = ProblemDetails, content_type = "application/problem+json"),
     )
-)]
+))]
 pub(super) async fn issue_key(
     Shared(state): Shared<State>,
     Extension(caller): Extension<Caller>,
@@ -358,7 +370,7 @@ pub(super) async fn issue_key(
 }
 
 /// Issues a key in place of another, which goes on for a while.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     post, path = "/api/v1/consumers/{name}/keys/{number}/rotate",
     security(("token" = ["operator"])),
     params(
@@ -376,7 +388,7 @@ pub(super) async fn issue_key(
         (status = 422, body = ProblemDetails, content_type = "application/problem+json"),
         (status = 503, body = ProblemDetails, content_type = "application/problem+json"),
     )
-)]
+))]
 pub(super) async fn rotate_key(
     Shared(state): Shared<State>,
     Extension(caller): Extension<Caller>,
@@ -396,7 +408,7 @@ pub(super) async fn rotate_key(
 }
 
 /// Revokes a key: calls that begin after the answer are not let in by it.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     delete, path = "/api/v1/consumers/{name}/keys/{number}", security(("token" = ["operator"])),
     params(
         ("name" = String, Path, description = "The consumer's name"),
@@ -410,7 +422,7 @@ pub(super) async fn rotate_key(
         (status = 422, body = ProblemDetails, content_type = "application/problem+json"),
         (status = 503, body = ProblemDetails, content_type = "application/problem+json"),
     )
-)]
+))]
 pub(super) async fn revoke_key(
     Shared(state): Shared<State>,
     Extension(caller): Extension<Caller>,
@@ -520,8 +532,9 @@ fn one(state: &State, name: &str) -> Result<View, Refusal> {
 
 fn time(text: Option<&str>) -> Result<Option<Timestamp>, Refusal> {
     let Some(text) = text else { return Ok(None) };
-    let read = instant::parse(text).map(Some);
-    read.ok_or_else(|| invalid(format!("`{text}` is no time like 2027-01-01T00:00:00Z"), "expires"))
+    let read = timestamp(text).map(Some);
+    let detail = || format!("`{text}` is neither like 2027-01-01 nor like 2027-01-01T12:00:00Z");
+    read.ok_or_else(|| invalid(detail(), "expires"))
 }
 
 fn invalid(detail: String, field: impl Into<String>) -> Refusal {

@@ -4,12 +4,14 @@ use axum::Json;
 use axum::extract::State as Shared;
 use posthouse_registry as registry;
 use serde::Serialize;
+#[cfg(test)]
 use utoipa::ToSchema;
 
 use super::State;
 
 /// Where names come from.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub(super) struct Names {
     /// `registry` when they are kept here, `engine` when they come from one, `none` when there are
     /// only those of the file.
@@ -20,7 +22,8 @@ pub(super) struct Names {
 }
 
 /// How an engine is.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 struct EngineStanding {
     /// `HOST:PORT`.
     address: String,
@@ -39,8 +42,8 @@ struct EngineStanding {
 }
 
 /// Tells where names come from, and how that is.
-#[utoipa::path(get, path = "/api/v1/names",
-    security(("token" = ["viewer"])), responses((status = 200, body = Names)))]
+#[cfg_attr(test, utoipa::path(get, path = "/api/v1/names",
+    security(("token" = ["viewer"])), responses((status = 200, body = Names))))]
 pub(super) async fn names(Shared(state): Shared<State>) -> Json<Names> {
     let engine = state.engine.as_ref().map(|engine| EngineStanding::from(engine.view()));
     let source = match (&engine, &state.registry) {

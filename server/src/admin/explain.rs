@@ -18,9 +18,11 @@ use posthouse_gateway::http::head::Fields;
 use posthouse_gateway::http::target::Target;
 use posthouse_gateway::limit::Left;
 use serde::{Deserialize, Serialize};
+#[cfg(test)]
 use utoipa::ToSchema;
 
 use super::input::Sent;
+#[cfg(test)]
 use super::wire::ProblemDetails;
 use super::{Refusal, State};
 
@@ -31,21 +33,25 @@ const HOST: &str = "localhost";
 const MOST_HEADERS: usize = 200;
 
 /// A call that is asked about. Not to be shown: it has credentials.
-#[derive(Deserialize, ToSchema)]
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(ToSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Call {
     /// Its method.
-    #[schema(min_length = 1, max_length = 40, pattern = "^[A-Za-z]+$", example = "GET")]
+    #[cfg_attr(
+        test,
+        schema(min_length = 1, max_length = 40, pattern = "^[A-Za-z]+$", example = "GET")
+    )]
     method: String,
     /// Its address; or its path and query, for the host of the header `host`, or `localhost`.
-    #[schema(pattern = "^(/|https?://)", example = "http://api.example/users/1")]
+    #[cfg_attr(test, schema(pattern = "^(/|https?://)", example = "http://api.example/users/1"))]
     url: String,
     /// Its headers: by name, or a list where a name may stand several times.
     #[serde(default)]
     headers: Headers,
     /// The address that it comes from, perhaps with a port: `127.0.0.1` if left out.
     #[serde(default)]
-    #[schema(example = "192.0.2.1")]
+    #[cfg_attr(test, schema(example = "192.0.2.1"))]
     client: Option<String>,
     /// Short for a header `authorization: Bearer …`.
     #[serde(default)]
@@ -57,7 +63,8 @@ pub(super) struct Call {
 }
 
 /// The headers of a call.
-#[derive(Deserialize, ToSchema)]
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(ToSchema))]
 #[serde(untagged)]
 enum Headers {
     /// By name.
@@ -67,7 +74,8 @@ enum Headers {
 }
 
 /// A header of a call.
-#[derive(Deserialize, ToSchema)]
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(ToSchema))]
 #[serde(deny_unknown_fields)]
 struct Header {
     /// Its name.
@@ -77,7 +85,8 @@ struct Header {
 }
 
 /// What the gateway would say of a call.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub(super) struct Explanation {
     /// Whether the call passes: a service answers it, or the gateway itself with a status below 400.
     passes: bool,
@@ -105,7 +114,8 @@ pub(super) struct Explanation {
 }
 
 /// Who calls.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 struct Known {
     /// The provider that proved it.
     provider: String,
@@ -127,7 +137,8 @@ struct Known {
 }
 
 /// What one rule says.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 struct Ruling {
     /// Which: `address`, `deny`, `identity`, `scopes`, `roles`, `consumers` or `when`; before a guard is
     /// asked `path` or `route`.
@@ -139,7 +150,8 @@ struct Ruling {
 }
 
 /// How a call stands with a limit.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 struct Limit {
     /// Its name.
     limit: String,
@@ -163,7 +175,7 @@ struct Limit {
 
 /// Explains who may make a call: each rule that it is judged by, and the one that decides. The call is
 /// not made. Its credentials are checked as for a real one.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     post, path = "/api/v1/guard/explain", security(("token" = ["viewer"])),
     request_body(content = Call),
     responses(
@@ -175,7 +187,7 @@ struct Limit {
         (status = 415, body = ProblemDetails, content_type = "application/problem+json"),
         (status = 422, body = ProblemDetails, content_type = "application/problem+json"),
     )
-)]
+))]
 pub(super) async fn explain(
     Shared(state): Shared<State>,
     Sent(call): Sent<Call>,

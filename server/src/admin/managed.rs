@@ -17,7 +17,9 @@ use posthouse_identity::consumers::{Actor, Origin, Planned, Replaced, Spec, View
 use posthouse_journal::sqlite::copy::instant;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+#[cfg(test)]
 use utoipa::ToSchema;
+#[cfg(test)]
 use utoipa::openapi::{ObjectBuilder, Ref, Schema};
 
 use super::access::{Caller, Outcome};
@@ -25,6 +27,7 @@ use super::catalog::change::{carry_out, first_error};
 use super::catalog::wire::{self, EntryChange};
 use super::consumers::{ConsumerSpec, SignatureKey, refused};
 use super::input::{Asked, Sent};
+#[cfg(test)]
 use super::wire::ProblemDetails;
 use super::{Refusal, State};
 
@@ -32,16 +35,17 @@ use super::{Refusal, State};
 pub(super) const MAX_BODY: usize = 32 << 20;
 
 /// What is managed over this API, in the form of the configuration file.
-#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Managed {
     /// APIs by name, with their versions and the descriptions of these.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    #[schema(schema_with = apis)]
+    #[cfg_attr(test, schema(schema_with = apis))]
     apis: BTreeMap<String, RawApi>,
     /// Plans by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    #[schema(schema_with = plans)]
+    #[cfg_attr(test, schema(schema_with = plans))]
     plans: BTreeMap<String, RawPlan>,
     /// Consumers by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -49,7 +53,8 @@ pub(super) struct Managed {
 }
 
 /// A consumer, in the form of the configuration file but for its keys.
-#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ToSchema))]
 #[serde(default, deny_unknown_fields)]
 struct ManagedConsumer {
     /// Its plan.
@@ -73,7 +78,8 @@ struct ManagedConsumer {
 }
 
 /// What is known of an API key. Its secret is not.
-#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ToSchema))]
 #[serde(default, deny_unknown_fields)]
 struct KeyNote {
     /// Its number among those of the consumer.
@@ -87,7 +93,8 @@ struct KeyNote {
 }
 
 /// What an `apply` has come to, or would come to.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub(super) struct Applied {
     /// Whether nothing was changed: it was only asked what would.
     dry_run: bool,
@@ -109,10 +116,10 @@ pub(super) struct How {
 
 /// Tells everything that is managed over this API, in the form of the configuration file and without
 /// secrets. What the file declares is not in it.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     get, path = "/api/v1/export", security(("token" = ["viewer"])),
     responses((status = 200, body = Managed))
-)]
+))]
 pub(super) async fn export(Shared(state): Shared<State>) -> Json<Managed> {
     let Raw { apis, plans } = state.catalog().standing().export(true);
     let managed = state.consumers().list().into_iter();
@@ -123,7 +130,7 @@ pub(super) async fn export(Shared(state): Shared<State>) -> Json<Managed> {
 
 /// Makes what is managed over this API as it is written down. Nothing changes when any of it is wrong.
 /// Keys of consumers stay as they are.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     post, path = "/api/v1/apply", security(("token" = ["admin"])),
     params(
         ("dry_run" = Option<bool>, Query, description = "Only says what would change"),
@@ -141,7 +148,7 @@ pub(super) async fn export(Shared(state): Shared<State>) -> Json<Managed> {
         (status = 422, body = ProblemDetails, content_type = "application/problem+json"),
         (status = 503, body = ProblemDetails, content_type = "application/problem+json"),
     )
-)]
+))]
 pub(super) async fn apply(
     Shared(state): Shared<State>,
     Extension(caller): Extension<Caller>,
@@ -206,14 +213,17 @@ fn within(name: &str, Refusal(mut problem): Refusal) -> Refusal {
     Refusal(problem)
 }
 
+#[cfg(test)]
 fn apis() -> Schema {
     by_name("RawApi")
 }
 
+#[cfg(test)]
 fn plans() -> Schema {
     by_name("RawPlan")
 }
 
+#[cfg(test)]
 /// Values by name, of a schema of the file.
 fn by_name(schema: &str) -> Schema {
     ObjectBuilder::new().additional_properties(Some(Ref::from_schema_name(schema))).into()

@@ -1,7 +1,8 @@
-//! The admin address: the API under `/api/v1`, `/metrics`, `/healthz` and `/readyz`.
+//! The admin address: the API under `/api/v1`, `/metrics`, `/healthz`, `/readyz`, and the keys by which
+//! services verify who calls.
 //!
 //! In reading order: this file (listening, what is asked where, errors), [`access`] (who may ask what),
-//! [`described`] (the API's description, made complete), [`api`], [`pick`], [`engine`], [`catalog`],
+//! [`described`] (the API's description), [`api`], [`pick`], [`engine`], [`catalog`],
 //! [`consumers`], [`managed`], [`explain`], [`audit`] and [`backup`] (the questions and their answers), [`input`]
 //! (what comes with a question), [`wire`] (the shapes of the answers, by hand from the pillars' own
 //! types).
@@ -13,6 +14,8 @@ mod backup;
 mod catalog;
 mod consumers;
 mod described;
+#[cfg(test)]
+mod description;
 mod engine;
 mod explain;
 mod input;
@@ -75,11 +78,12 @@ impl State {
         journal: Arc<Sqlite>,
         audit: Audit,
         metrics: Metrics,
-    ) -> Self {
+    ) -> anyhow::Result<Self> {
         let backups = Arc::new(Semaphore::new(1));
         let (metrics, turns) = (Arc::new(metrics), Arc::default());
-        let description = Arc::new(api::described());
-        Self { control, registry, engine, metrics, turns, journal, audit, description, backups }
+        let description = Described::read(described::TEXT).context("the API's description")?;
+        let description = Arc::new(description);
+        Ok(Self { control, registry, engine, metrics, turns, journal, audit, description, backups })
     }
 
     fn catalog(&self) -> &posthouse_catalog::Handle {
@@ -165,6 +169,7 @@ fn router(state: State) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(api::ready))
+        .route("/.well-known/jwks.json", get(api::published_keys))
         .merge(guarded)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(state)

@@ -11,18 +11,22 @@ use axum::Json;
 use axum::extract::State as Shared;
 use posthouse_base::problem::Problem;
 use serde::{Deserialize, Serialize};
+#[cfg(test)]
 use utoipa::ToSchema;
 
 use super::api::one_service;
 use super::input::{Asked, Named};
-use super::wire::{Endpoint, ProblemDetails};
+use super::wire::Endpoint;
+#[cfg(test)]
+use super::wire::ProblemDetails;
 use super::{Refusal, State};
 
 /// Services whose turn is remembered. When there are more, all of them begin again.
 const MAX_TURNS: usize = 10_000;
 
 /// How an instance is chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Policy {
     /// Any, all with the same chance.
@@ -50,7 +54,8 @@ pub(super) struct How {
 }
 
 /// The chosen instance.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub(super) struct Pick {
     /// Its service.
     service: String,
@@ -79,7 +84,7 @@ impl Turns {
 }
 
 /// Picks one instance of a service that may get calls, by a policy.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     get,
     path = "/api/v1/services/{name}/pick",
     security(("token" = ["viewer"])),
@@ -97,7 +102,7 @@ impl Turns {
         (status = 503, body = ProblemDetails, content_type = "application/problem+json",
          description = "No instance may get calls now."),
     )
-)]
+))]
 pub(super) async fn pick(
     Shared(state): Shared<State>,
     Named(name): Named<String>,

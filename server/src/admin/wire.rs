@@ -7,20 +7,23 @@ use posthouse_gateway::cluster::view::{EndpointState, EndpointView};
 use posthouse_gateway::view::RouteView;
 use posthouse_registry as registry;
 use serde::Serialize;
+#[cfg(test)]
 use utoipa::ToSchema;
 
 use crate::config;
 use crate::control;
 
 /// The services that can be called.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub(super) struct Services {
     /// By name.
     pub(super) services: Vec<ServiceSummary>,
 }
 
 /// A service in short.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub(super) struct ServiceSummary {
     /// Its name.
     pub(super) name: String,
@@ -33,7 +36,8 @@ pub(super) struct ServiceSummary {
 }
 
 /// Where the instances of a service are known from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Origin {
     /// The configuration file.
@@ -43,14 +47,16 @@ pub(super) enum Origin {
 }
 
 /// Instances of one service or of all.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub(super) struct Endpoints {
     /// By service, then by node and id.
     pub(super) endpoints: Vec<Endpoint>,
 }
 
 /// A service with its instances.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub(super) struct Service {
     /// In short.
     #[serde(flatten)]
@@ -60,7 +66,8 @@ pub(super) struct Service {
 }
 
 /// An instance.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub(super) struct Endpoint {
     /// Its service.
     pub(super) service: String,
@@ -79,7 +86,8 @@ pub(super) struct Endpoint {
 }
 
 /// What the gateway sees of an instance.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub(super) struct Live {
     /// `healthy`, `warming`, `unhealthy`, `maintenance`, `ejected`, `suspect` or `draining`.
     pub(super) state: String,
@@ -102,7 +110,8 @@ pub(super) struct Live {
 }
 
 /// The routes in force.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub(super) struct Routes {
     /// In the order of the file, then those that services bring.
     pub(super) routes: Vec<Route>,
@@ -111,7 +120,8 @@ pub(super) struct Routes {
 }
 
 /// A route that a service brings and that is not taken.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub(super) struct RefusedRoute {
     /// The service.
     pub(super) service: String,
@@ -122,7 +132,8 @@ pub(super) struct RefusedRoute {
 }
 
 /// A route.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub(super) struct Route {
     /// Its name.
     pub(super) name: String,
@@ -139,7 +150,8 @@ pub(super) struct Route {
 }
 
 /// A service's share of a route's calls.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub(super) struct Share {
     /// The service.
     pub(super) service: String,
@@ -148,7 +160,8 @@ pub(super) struct Share {
 }
 
 /// What the registry knows of an instance.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub(super) struct Registration {
     /// Its id, unique on its node.
     pub(super) id: String,
@@ -163,14 +176,16 @@ pub(super) struct Registration {
 }
 
 /// The nodes in the registry.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub(super) struct Nodes {
     /// By name.
     pub(super) nodes: Vec<Node>,
 }
 
 /// A node.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub(super) struct Node {
     /// Its name.
     pub(super) name: String,
@@ -181,7 +196,8 @@ pub(super) struct Node {
 }
 
 /// The configuration in force.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub(super) struct Configuration {
     /// Counted from 1, one more for each that was taken.
     pub(super) version: u64,
@@ -194,7 +210,8 @@ pub(super) struct Configuration {
 }
 
 /// How a reading of the configuration went.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub(super) struct Reload {
     /// When, in milliseconds since 1970.
     pub(super) at_ms: u64,
@@ -212,7 +229,8 @@ pub(super) struct Reload {
 }
 
 /// Something found about a configuration.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub(super) struct Finding {
     /// `error`: it is refused for this; `warning`: it works, but perhaps not as meant.
     pub(super) severity: String,
@@ -230,7 +248,8 @@ pub(super) struct Finding {
 }
 
 /// What was found about a configuration that was sent.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub(super) struct CheckResult {
     /// Whether it can be run.
     pub(super) ok: bool,
@@ -239,7 +258,8 @@ pub(super) struct CheckResult {
 }
 
 /// Problem details (RFC 9457).
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub(super) struct ProblemDetails {
     /// The kind of problem.
     #[serde(rename = "type")]

@@ -12,7 +12,7 @@ use posthouse_identity as identity;
 use posthouse_identity::consumers;
 use serde_json::Value;
 
-use crate::guard::made::{self, Context, Made};
+use crate::guard::made::{self, Context};
 
 /// What the file declares of the catalog. What is wrong with plans as the gateway reads them, it says
 /// itself.
@@ -43,9 +43,15 @@ pub(super) fn check(
     // Plans the gateway has looked at where they stand.
     let plans = BTreeMap::new();
     let made = catalog::routes::Made { plans, ..catalog::routes::made(specs) };
-    let Made { problems, .. } = made::checked(&made, context);
-    for problem in problems {
-        report.error(&place(&problem.key, &problem.place), problem.message);
+    let checked = made::checked(&made, context);
+    for problem in &checked.problems {
+        report.error(&place(&problem.key, &problem.place), problem.message.clone());
+    }
+    if let Some(gateway) = gateway {
+        let wrong = checked.problems.len();
+        for problem in checked.without_those_of(gateway, &made).problems.into_iter().skip(wrong) {
+            report.warning(&place(&problem.key, &problem.place), problem.message);
+        }
     }
     if let (Some(identity), Some(gateway)) = (identity, gateway) {
         let known: BTreeSet<&str> = identity.providers().map(AsRef::as_ref).collect();

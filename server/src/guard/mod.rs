@@ -58,6 +58,12 @@ impl Guard {
         Ok(Self { catalog, consumers, identities, quotas })
     }
 
+    /// The keys by which services verify the tokens that tell them who calls, as a JWK set; `None`
+    /// when none are made.
+    pub(crate) fn published_keys(&self) -> Option<Arc<str>> {
+        self.identities.handle().published_keys()
+    }
+
     pub(crate) fn register_metrics(&self, metrics: &mut Metrics) {
         self.identities.register_metrics(metrics);
         self.consumers.register_metrics(metrics);

@@ -301,7 +301,7 @@ mod tests {
         ];
         let mut state = State::default();
         state.apply(&events);
-        let entry = State::encode(&events).unwrap();
+        let entry = State::encode(&events).unwrap().entry;
         let mut again = State::default();
         for event in from_json::<Vec<Written>>(&entry.data).unwrap() {
             again.happen(&read(event).unwrap());

@@ -19,14 +19,18 @@ use posthouse_catalog::contract::Kind;
 use posthouse_catalog::state::{Ending, Lifecycle, Spec, Version};
 use posthouse_catalog::{self as catalog, Change, Key, Revision};
 use serde::Deserialize;
+#[cfg(test)]
 use utoipa::ToSchema;
 
 use super::access::Caller;
 use super::input::{Asked, Named, Sent, Text};
+#[cfg(test)]
 use super::wire::ProblemDetails;
 use super::{Refusal, State};
 use change::{change, first_error, refused};
-use wire::{Apis, CatalogEntry, Changes, Differences, History, Plans};
+#[cfg(test)]
+use wire::Changes;
+use wire::{Apis, CatalogEntry, Differences, History, Plans};
 
 /// How a change is made.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -43,7 +47,8 @@ pub(super) struct How {
 }
 
 /// How a version is to end.
-#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct EndingSpec {
     /// Since when it is deprecated: `2026-10-01`, or with a time `2026-10-01T12:00:00Z`; now if left
@@ -58,11 +63,12 @@ pub(super) struct EndingSpec {
 }
 
 /// To which revision to go back.
-#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(test, derive(ToSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Back {
     /// Its number.
-    #[schema(minimum = 1)]
+    #[cfg_attr(test, schema(minimum = 1))]
     revision: u64,
 }
 
@@ -75,16 +81,16 @@ pub(super) struct Between {
 }
 
 /// Lists the APIs and their versions.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     get, path = "/api/v1/apis", security(("token" = ["viewer"])),
     responses((status = 200, body = Apis))
-)]
+))]
 pub(super) async fn apis(Shared(state): Shared<State>) -> Json<Apis> {
     Json(Apis::of(&state.catalog().standing()))
 }
 
 /// Shows an API.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     get, path = "/api/v1/apis/{api}", security(("token" = ["viewer"])),
     params(("api" = String, Path, description = "The API's name")),
     responses(
@@ -92,7 +98,7 @@ pub(super) async fn apis(Shared(state): Shared<State>) -> Json<Apis> {
         (status = 400, body = ProblemDetails, content_type = "application/problem+json"),
         (status = 404, body = ProblemDetails, content_type = "application/problem+json"),
     )
-)]
+))]
 pub(super) async fn api(
     Shared(state): Shared<State>,
     Named(api): Named<String>,
@@ -101,7 +107,7 @@ pub(super) async fn api(
 }
 
 /// Writes an API down, new or anew. Versions that stand in it are written down as well; others stay.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     put, path = "/api/v1/apis/{api}", security(("token" = ["operator"])),
     params(
         ("api" = String, Path, description = "The API's name"),
@@ -120,7 +126,7 @@ pub(super) async fn api(
         (status = 422, body = ProblemDetails, content_type = "application/problem+json"),
         (status = 503, body = ProblemDetails, content_type = "application/problem+json"),
     )
-)]
+))]
 pub(super) async fn put_api(
     Shared(state): Shared<State>,
     Extension(caller): Extension<Caller>,
@@ -142,7 +148,7 @@ pub(super) async fn put_api(
 }
 
 /// Removes an API that has no versions.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     delete, path = "/api/v1/apis/{api}", security(("token" = ["admin"])),
     params(
         ("api" = String, Path, description = "The API's name"),
@@ -157,7 +163,7 @@ pub(super) async fn put_api(
         (status = 409, body = ProblemDetails, content_type = "application/problem+json"),
         (status = 503, body = ProblemDetails, content_type = "application/problem+json"),
     )
-)]
+))]
 pub(super) async fn delete_api(
     Shared(state): Shared<State>,
     Extension(caller): Extension<Caller>,
@@ -169,7 +175,7 @@ pub(super) async fn delete_api(
 }
 
 /// Shows a version of an API.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     get, path = "/api/v1/apis/{api}/versions/{version}", security(("token" = ["viewer"])),
     params(
         ("api" = String, Path, description = "The API's name"),
@@ -180,7 +186,7 @@ pub(super) async fn delete_api(
         (status = 400, body = ProblemDetails, content_type = "application/problem+json"),
         (status = 404, body = ProblemDetails, content_type = "application/problem+json"),
     )
-)]
+))]
 pub(super) async fn version(
     Shared(state): Shared<State>,
     Named((api, version)): Named<(String, String)>,
@@ -189,7 +195,7 @@ pub(super) async fn version(
 }
 
 /// Writes a version down, new or anew. Its `state` may go one step; a new one may be in any.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     put, path = "/api/v1/apis/{api}/versions/{version}", security(("token" = ["operator"])),
     params(
         ("api" = String, Path, description = "The API's name"),
@@ -210,7 +216,7 @@ pub(super) async fn version(
         (status = 422, body = ProblemDetails, content_type = "application/problem+json"),
         (status = 503, body = ProblemDetails, content_type = "application/problem+json"),
     )
-)]
+))]
 pub(super) async fn put_version(
     Shared(state): Shared<State>,
     Extension(caller): Extension<Caller>,
@@ -227,7 +233,7 @@ pub(super) async fn put_version(
 }
 
 /// Removes a version that takes no calls.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     delete, path = "/api/v1/apis/{api}/versions/{version}", security(("token" = ["admin"])),
     params(
         ("api" = String, Path, description = "The API's name"),
@@ -243,7 +249,7 @@ pub(super) async fn put_version(
         (status = 409, body = ProblemDetails, content_type = "application/problem+json"),
         (status = 503, body = ProblemDetails, content_type = "application/problem+json"),
     )
-)]
+))]
 pub(super) async fn delete_version(
     Shared(state): Shared<State>,
     Extension(caller): Extension<Caller>,
@@ -255,7 +261,7 @@ pub(super) async fn delete_version(
 }
 
 /// Publishes a draft, or takes a deprecation back.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     post, path = "/api/v1/apis/{api}/versions/{version}/publish",
     security(("token" = ["operator"])),
     params(
@@ -273,7 +279,7 @@ pub(super) async fn delete_version(
         (status = 422, body = ProblemDetails, content_type = "application/problem+json"),
         (status = 503, body = ProblemDetails, content_type = "application/problem+json"),
     )
-)]
+))]
 pub(super) async fn publish(
     Shared(state): Shared<State>,
     Extension(caller): Extension<Caller>,
@@ -284,7 +290,7 @@ pub(super) async fn publish(
 }
 
 /// Deprecates a version: its answers say so, and when it is expected to stop.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     post, path = "/api/v1/apis/{api}/versions/{version}/deprecate",
     security(("token" = ["operator"])),
     params(
@@ -305,7 +311,7 @@ pub(super) async fn publish(
         (status = 422, body = ProblemDetails, content_type = "application/problem+json"),
         (status = 503, body = ProblemDetails, content_type = "application/problem+json"),
     )
-)]
+))]
 pub(super) async fn deprecate(
     Shared(state): Shared<State>,
     Extension(caller): Extension<Caller>,
@@ -318,7 +324,7 @@ pub(super) async fn deprecate(
 }
 
 /// Retires a version: its calls are answered with 410, which names the successor.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     post, path = "/api/v1/apis/{api}/versions/{version}/retire",
     security(("token" = ["operator"])),
     params(
@@ -339,7 +345,7 @@ pub(super) async fn deprecate(
         (status = 422, body = ProblemDetails, content_type = "application/problem+json"),
         (status = 503, body = ProblemDetails, content_type = "application/problem+json"),
     )
-)]
+))]
 pub(super) async fn retire(
     Shared(state): Shared<State>,
     Extension(caller): Extension<Caller>,
@@ -353,7 +359,7 @@ pub(super) async fn retire(
 
 /// Gives a version an OpenAPI document (YAML or JSON), from which come its routes. A version that is
 /// not there yet is made, as a draft.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     post, path = "/api/v1/apis/{api}/versions/{version}/import",
     security(("token" = ["operator"])),
     params(
@@ -375,7 +381,7 @@ pub(super) async fn retire(
         (status = 422, body = ProblemDetails, content_type = "application/problem+json"),
         (status = 503, body = ProblemDetails, content_type = "application/problem+json"),
     )
-)]
+))]
 pub(super) async fn import(
     Shared(state): Shared<State>,
     Extension(caller): Extension<Caller>,
@@ -416,7 +422,7 @@ pub(super) struct Import {
 }
 
 /// The OpenAPI document or `.proto` file of a version, as it was given.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     get, path = "/api/v1/apis/{api}/versions/{version}/document",
     security(("token" = ["viewer"])),
     params(
@@ -428,7 +434,7 @@ pub(super) struct Import {
         (status = 400, body = ProblemDetails, content_type = "application/problem+json"),
         (status = 404, body = ProblemDetails, content_type = "application/problem+json"),
     )
-)]
+))]
 pub(super) async fn document(
     Shared(state): Shared<State>,
     Named((api, version)): Named<(String, String)>,
@@ -447,7 +453,7 @@ pub(super) async fn document(
 }
 
 /// Shows the changes of an API, the latest first.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     get, path = "/api/v1/apis/{api}/history", security(("token" = ["viewer"])),
     params(("api" = String, Path, description = "The API's name")),
     responses(
@@ -455,7 +461,7 @@ pub(super) async fn document(
         (status = 400, body = ProblemDetails, content_type = "application/problem+json"),
         (status = 404, body = ProblemDetails, content_type = "application/problem+json"),
     )
-)]
+))]
 pub(super) async fn api_history(
     Shared(state): Shared<State>,
     Named(api): Named<String>,
@@ -464,7 +470,7 @@ pub(super) async fn api_history(
 }
 
 /// Shows the changes of a version, the latest first.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     get, path = "/api/v1/apis/{api}/versions/{version}/history",
     security(("token" = ["viewer"])),
     params(
@@ -476,7 +482,7 @@ pub(super) async fn api_history(
         (status = 400, body = ProblemDetails, content_type = "application/problem+json"),
         (status = 404, body = ProblemDetails, content_type = "application/problem+json"),
     )
-)]
+))]
 pub(super) async fn version_history(
     Shared(state): Shared<State>,
     Named((api, version)): Named<(String, String)>,
@@ -485,7 +491,7 @@ pub(super) async fn version_history(
 }
 
 /// Compares two revisions of a version: by default the last with the one before it.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     get, path = "/api/v1/apis/{api}/versions/{version}/compare",
     security(("token" = ["viewer"])),
     params(
@@ -499,7 +505,7 @@ pub(super) async fn version_history(
         (status = 400, body = ProblemDetails, content_type = "application/problem+json"),
         (status = 404, body = ProblemDetails, content_type = "application/problem+json"),
     )
-)]
+))]
 pub(super) async fn compare(
     Shared(state): Shared<State>,
     Named((api, version)): Named<(String, String)>,
@@ -518,7 +524,7 @@ pub(super) async fn compare(
 }
 
 /// Makes a version what it was in an earlier revision.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     post, path = "/api/v1/apis/{api}/versions/{version}/rollback",
     security(("token" = ["admin"])),
     params(
@@ -539,7 +545,7 @@ pub(super) async fn compare(
         (status = 422, body = ProblemDetails, content_type = "application/problem+json"),
         (status = 503, body = ProblemDetails, content_type = "application/problem+json"),
     )
-)]
+))]
 pub(super) async fn roll_back(
     Shared(state): Shared<State>,
     Extension(caller): Extension<Caller>,
@@ -553,10 +559,10 @@ pub(super) async fn roll_back(
 }
 
 /// Lists the plans.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     get, path = "/api/v1/plans", security(("token" = ["viewer"])),
     responses((status = 200, body = Plans))
-)]
+))]
 pub(super) async fn plans(Shared(state): Shared<State>) -> Json<Plans> {
     let standing = state.catalog().standing();
     let keys = standing.specs().keys().filter(|key| matches!(key, Key::Plan(_)));
@@ -564,7 +570,7 @@ pub(super) async fn plans(Shared(state): Shared<State>) -> Json<Plans> {
 }
 
 /// Shows a plan.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     get, path = "/api/v1/plans/{plan}", security(("token" = ["viewer"])),
     params(("plan" = String, Path, description = "The plan's name")),
     responses(
@@ -572,7 +578,7 @@ pub(super) async fn plans(Shared(state): Shared<State>) -> Json<Plans> {
         (status = 400, body = ProblemDetails, content_type = "application/problem+json"),
         (status = 404, body = ProblemDetails, content_type = "application/problem+json"),
     )
-)]
+))]
 pub(super) async fn plan(
     Shared(state): Shared<State>,
     Named(plan): Named<String>,
@@ -581,7 +587,7 @@ pub(super) async fn plan(
 }
 
 /// Writes a plan down, new or anew.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     put, path = "/api/v1/plans/{plan}", security(("token" = ["operator"])),
     params(
         ("plan" = String, Path, description = "The plan's name"),
@@ -600,7 +606,7 @@ pub(super) async fn plan(
         (status = 422, body = ProblemDetails, content_type = "application/problem+json"),
         (status = 503, body = ProblemDetails, content_type = "application/problem+json"),
     )
-)]
+))]
 pub(super) async fn put_plan(
     Shared(state): Shared<State>,
     Extension(caller): Extension<Caller>,
@@ -616,7 +622,7 @@ pub(super) async fn put_plan(
 }
 
 /// Removes a plan.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     delete, path = "/api/v1/plans/{plan}", security(("token" = ["admin"])),
     params(
         ("plan" = String, Path, description = "The plan's name"),
@@ -631,7 +637,7 @@ pub(super) async fn put_plan(
         (status = 409, body = ProblemDetails, content_type = "application/problem+json"),
         (status = 503, body = ProblemDetails, content_type = "application/problem+json"),
     )
-)]
+))]
 pub(super) async fn delete_plan(
     Shared(state): Shared<State>,
     Extension(caller): Extension<Caller>,

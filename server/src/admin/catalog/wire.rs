@@ -7,17 +7,20 @@ use posthouse_catalog::{self as catalog, Standing};
 use posthouse_journal::sqlite::copy::instant;
 use serde::Serialize;
 use serde_json::Value;
+#[cfg(test)]
 use utoipa::ToSchema;
 
 /// The APIs.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub(in crate::admin) struct Apis {
     /// By name.
     apis: Vec<ApiSummary>,
 }
 
 /// An API in short.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 struct ApiSummary {
     /// Its name.
     name: String,
@@ -32,7 +35,8 @@ struct ApiSummary {
 }
 
 /// A version in short.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 struct VersionSummary {
     /// Its name.
     name: String,
@@ -49,7 +53,8 @@ struct VersionSummary {
 }
 
 /// Where an entry is declared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub(in crate::admin) enum DeclaredIn {
     /// In the configuration file, and changed only there.
@@ -59,7 +64,8 @@ pub(in crate::admin) enum DeclaredIn {
 }
 
 /// An entry of the catalog: an API, a version or a plan.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub(in crate::admin) struct CatalogEntry {
     /// `api`, `version` or `plan`.
     kind: String,
@@ -85,21 +91,24 @@ pub(in crate::admin) struct CatalogEntry {
 }
 
 /// The plans.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub(in crate::admin) struct Plans {
     /// By name.
     pub(in crate::admin) plans: Vec<CatalogEntry>,
 }
 
 /// The history of an entry.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub(in crate::admin) struct History {
     /// The latest first.
     revisions: Vec<RevisionEntry>,
 }
 
 /// One change of an entry.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 struct RevisionEntry {
     /// Its number.
     revision: u64,
@@ -117,7 +126,8 @@ struct RevisionEntry {
 }
 
 /// What changes have come to, or would come to.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub(in crate::admin) struct Changes {
     /// Whether nothing was changed: it was only asked what would.
     pub(in crate::admin) dry_run: bool,
@@ -126,7 +136,8 @@ pub(in crate::admin) struct Changes {
 }
 
 /// What becomes of an entry.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub(in crate::admin) struct EntryChange {
     /// Which: `version users@v2`.
     pub(in crate::admin) entry: String,
@@ -140,7 +151,8 @@ pub(in crate::admin) struct EntryChange {
 }
 
 /// What differs between two revisions of an entry.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub(in crate::admin) struct Differences {
     /// Field by field.
     fields: Vec<FieldChange>,
@@ -149,7 +161,8 @@ pub(in crate::admin) struct Differences {
 }
 
 /// A field that differs.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub(in crate::admin) struct FieldChange {
     /// A JSON pointer into the entry.
     pub(in crate::admin) pointer: String,
@@ -162,7 +175,8 @@ pub(in crate::admin) struct FieldChange {
 }
 
 /// Something that differs between two OpenAPI documents.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub(in crate::admin) struct ContractChange {
     /// The rule that found it: `operation-removed`.
     rule: String,
