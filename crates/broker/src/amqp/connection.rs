@@ -60,11 +60,11 @@ enum Happened {
 
 impl Connection {
     pub(super) fn new(guest: Guest, mut input: Input, output: Output) -> Self {
-        let Guest { name: _, agreed, heartbeat, asking, told } = guest;
+        let Guest { name, agreed, heartbeat, asking, told } = guest;
         input.agree(agreed.frame_max);
         let now = Instant::now();
         Self {
-            session: Session::new(agreed, output),
+            session: Session::new(name, agreed, output),
             input,
             told,
             listens: true,
@@ -165,7 +165,7 @@ impl Connection {
                     return;
                 }
                 Err(fault) => {
-                    tracing::info!("a client made a mistake: {fault}");
+                    tracing::info!(client = self.session.name(), "it made a mistake: {fault}");
                     self.input.forget();
                     self.session.close(&fault);
                 }
@@ -212,7 +212,7 @@ impl Connection {
 
     fn gone(&self) {
         if !self.session.is_over() {
-            tracing::debug!("a client went without closing its connection");
+            tracing::debug!(client = self.session.name(), "it went without closing its connection");
         }
     }
 
@@ -261,7 +261,8 @@ impl Connection {
         }
         if now >= self.last_sign() + self.heartbeat * 2 {
             let seconds = self.heartbeat.as_secs();
-            tracing::warn!("missed heartbeats from a client, timeout: {seconds}s");
+            let client = self.session.name();
+            tracing::warn!(client, "missed heartbeats from client, timeout: {seconds}s");
             return true;
         }
         let silent = self.session.output.is_empty();

@@ -8,6 +8,7 @@ mod told;
 
 use std::collections::{HashMap, VecDeque};
 use std::mem;
+use std::sync::Arc;
 
 use crate::amqp::channel::Channel;
 use crate::amqp::content::{Bounds, Content};
@@ -65,6 +66,8 @@ enum Phase {
 /// The state of a connection.
 #[derive(Debug)]
 pub(super) struct Session {
+    /// What the client is called, for people.
+    name: Arc<str>,
     agreed: Agreed,
     phase: Phase,
     channels: HashMap<u16, Channel>,
@@ -89,8 +92,9 @@ pub(super) struct Session {
 
 impl Session {
     /// After `connection.open-ok`.
-    pub(super) fn new(agreed: Agreed, output: Output) -> Self {
+    pub(super) fn new(name: Arc<str>, agreed: Agreed, output: Output) -> Self {
         Self {
+            name,
             agreed,
             phase: Phase::Open,
             channels: HashMap::new(),
@@ -112,7 +116,7 @@ impl Session {
     pub(super) fn frame(&mut self, frame: Frame) {
         let number = frame.channel;
         if let Err(fault) = self.take(frame) {
-            tracing::info!(channel = number, "a client made a mistake: {fault}");
+            tracing::info!(client = %self.name, channel = number, "it made a mistake: {fault}");
             self.close_for(number, &fault);
         }
     }
@@ -153,6 +157,11 @@ impl Session {
             Phase::Closing => true,
             Phase::Leaving | Phase::Over => false,
         }
+    }
+
+    /// What the client is called.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     /// Whether the connection may go once everything is written.

@@ -31,7 +31,7 @@ impl Client {
         let bounds = Bounds { body: BODY, header: 1000 };
         let agreed =
             Agreed { frame_max: FRAME_MAX, channel_max: 7, bounds, understands_blocked: true };
-        Self { session: Session::new(agreed, Output::default()) }
+        Self { session: Session::new("test".into(), agreed, Output::default()) }
     }
 
     /// With channel 1 open, and nothing left to be looked at.

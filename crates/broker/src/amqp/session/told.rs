@@ -20,7 +20,7 @@ impl Session {
         match told {
             state::Output::CloseConnection(refusal) => {
                 let fault = Fault::from(&refusal);
-                tracing::info!("closed the connection of a client: {fault}");
+                tracing::info!(client = %self.name, "its connection was closed: {fault}");
                 self.end(Some(&fault));
             }
             state::Output::Answer(_, Answer::ConnectionClosed) => self.end(None),
@@ -159,7 +159,7 @@ impl Session {
             return;
         }
         let fault = Fault::from(refusal);
-        tracing::info!(channel = number, "closed a channel of a client: {fault}");
+        tracing::info!(client = %self.name, channel = number, "a channel was closed: {fault}");
         self.send_channel_close(number, &fault);
         if leaving {
             self.output.method(number, methods::ChannelCloseOk {});
