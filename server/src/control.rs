@@ -14,6 +14,7 @@ use arc_swap::ArcSwap;
 use notify::{RecursiveMode, Watcher as _};
 use posthouse_base::config::Severity;
 use posthouse_base::time::Timestamp;
+use posthouse_broker as broker;
 use posthouse_catalog as catalog;
 use posthouse_catalog::state::Mark;
 use posthouse_journal::config as journal;
@@ -101,8 +102,9 @@ pub(crate) struct Control {
     backroom: Backroom,
     registry: Option<registry::Config>,
     names: Option<registry::Config>,
-    registry_address: Option<SocketAddr>,
-    dns_address: Option<SocketAddr>,
+    messages: Option<broker::Config>,
+    /// What is listened on from the start to the end.
+    lasting: Addresses,
     journal: journal::Config,
     /// Threads of the gateway, as they were started.
     threads: Option<usize>,
@@ -128,7 +130,7 @@ impl Control {
         only: Vec<Part>,
         (data, audit, guard): (DataFolder, Audit, Arc<Guard>),
         (calls, parts): (Option<Arc<Calls>>, Parts),
-        (registry_address, dns_address): (Option<SocketAddr>, Option<SocketAddr>),
+        lasting: Addresses,
     ) -> Self {
         let now = Timestamp::now();
         let last = Outcome {
@@ -151,8 +153,8 @@ impl Control {
             calls,
             registry: config.registry.clone(),
             names: config.names.clone(),
-            registry_address,
-            dns_address,
+            messages: config.messages.clone(),
+            lasting,
             journal: config.journal.clone(),
             threads: threads(config),
             admin: admin.map(|admin| admin.address),
@@ -207,8 +209,7 @@ impl Control {
         Addresses {
             listeners: self.calls.as_ref().map(|calls| calls.addresses()).unwrap_or_default(),
             admin: *self.admin_address.lock().unwrap_or_else(PoisonError::into_inner),
-            registry: self.registry_address,
-            dns: self.dns_address,
+            ..self.lasting.clone()
         }
     }
 
@@ -447,6 +448,7 @@ impl Control {
             ("data", config.data != self.data_path),
             ("admin.address", admin != self.admin),
             ("registry", (&config.registry, &config.names) != (&self.registry, &self.names)),
+            ("messages", config.messages != self.messages),
             ("journal", config.journal != self.journal),
             ("listeners", config.gateway.is_some() != self.calls.is_some()),
             ("gateway.threads", self.threads.is_some() && threads(config) != self.threads),

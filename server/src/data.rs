@@ -19,6 +19,10 @@ pub(crate) struct Addresses {
     pub(crate) registry: Option<SocketAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) dns: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) messages: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) messages_tls: Option<SocketAddr>,
 }
 
 /// A data folder that is ours until this is dropped.

@@ -21,6 +21,7 @@ use crate::config::{Config, Source};
 use crate::control::{Cause, Control};
 use crate::data::{Addresses, DataFolder};
 use crate::guard::Guard;
+use crate::messages::Messages;
 use crate::signals::{Asked, Signals};
 
 /// How long the admin API and the registry may take to end what they have begun.
@@ -34,6 +35,7 @@ const SAVING: Duration = Duration::from_secs(20);
 pub(crate) struct House {
     control: Arc<Control>,
     registry: Option<Registry>,
+    messages: Option<Messages>,
     admin: Option<admin::Server>,
     /// What everything lasting is written to.
     journal: Arc<Sqlite>,
@@ -80,6 +82,13 @@ impl House {
         let names = names.or_else(|| engine.as_ref().map(Engine::handle)).cloned();
 
         let log = Arc::clone(&journal) as Arc<dyn Journal>;
+        let messages = match config.messages.clone() {
+            None => None,
+            Some(messages) => {
+                let log = Arc::clone(&log);
+                Some(Messages::start(messages, log, &mut metrics, &tasks).await?)
+            }
+        };
         let guard = Arc::new(Guard::start(&config, &log, &tasks).await?);
         guard.register_metrics(&mut metrics);
         let (calls, parts) = start_calls(&config, &guard, &mut metrics, &tasks)?;
@@ -89,12 +98,9 @@ impl House {
         }
 
         let routes_by = names.clone();
-        let names_on = (
-            registry.as_ref().map(Registry::address),
-            registry.as_ref().and_then(Registry::dns_address),
-        );
+        let lasting = lasting_addresses(registry.as_ref(), messages.as_ref());
         let kept = (data, audit.clone(), guard);
-        let control = Control::new(&config, source, only.to_vec(), kept, (calls, parts), names_on);
+        let control = Control::new(&config, source, only.to_vec(), kept, (calls, parts), lasting);
         let control = Arc::new(control);
         let admin = match &config.admin {
             None => None,
@@ -106,7 +112,7 @@ impl House {
                     Arc::clone(&journal),
                     audit,
                     metrics,
-                );
+                )?;
                 Some(admin::Server::start(config.address, state, &tasks).await?)
             }
         };
@@ -117,7 +123,7 @@ impl House {
             let follow = proposals::follow(Arc::clone(&control), names);
             tasks.spawn("routes that services bring", follow);
         }
-        let house = Self { control, registry, admin, journal, tasks };
+        let house = Self { control, registry, messages, admin, journal, tasks };
         house.announce()?;
         Ok(house)
     }
@@ -151,6 +157,9 @@ impl House {
         if let Some(registry) = &self.registry {
             registry.close(CLOSING).await;
         }
+        if let Some(messages) = &self.messages {
+            messages.close(CLOSING).await;
+        }
         if let Some(admin) = self.admin {
             admin.stop(CLOSING).await;
         }
@@ -158,6 +167,11 @@ impl House {
             && tokio::time::timeout(SAVING, registry.handle().close()).await.is_err()
         {
             tracing::warn!("the registry did not write down where it stands in time");
+        }
+        if let Some(messages) = &self.messages
+            && tokio::time::timeout(SAVING, messages.save()).await.is_err()
+        {
+            tracing::warn!("the broker did not write down where it stands in time");
         }
         if tokio::time::timeout(SAVING, self.control.guard().close()).await.is_err() {
             tracing::warn!("consumers and APIs were not written down in time");
@@ -187,11 +201,30 @@ impl House {
         if let Some(address) = addresses.dns {
             tracing::info!("names (DNS) on {address}");
         }
+        if let Some(address) = addresses.messages {
+            tracing::info!("messages (AMQP) on {address}");
+        }
+        if let Some(address) = addresses.messages_tls {
+            tracing::info!("messages (AMQP over TLS) on {address}");
+        }
         if let Some(address) = addresses.admin {
             tracing::info!("admin API and metrics on {address}");
         }
         Ok(())
     }
+}
+
+/// What is listened on from the start to the end, the admin API apart.
+fn lasting_addresses(registry: Option<&Registry>, messages: Option<&Messages>) -> Addresses {
+    let mut lasting = Addresses {
+        registry: registry.map(Registry::address),
+        dns: registry.and_then(Registry::dns_address),
+        ..Addresses::default()
+    };
+    if let Some(messages) = messages {
+        messages.tell_addresses(&mut lasting);
+    }
+    lasting
 }
 
 /// Opens the journal in the data folder, which may take as long as it takes to mend what a crash has
@@ -250,6 +283,7 @@ pub(crate) fn restrict(config: &mut Config, only: &[Part]) -> anyhow::Result<()>
         let (on, section) = match part {
             Part::Gateway => (config.gateway.is_some(), "listeners"),
             Part::Registry => (config.registry.is_some(), "registry"),
+            Part::Messages => (config.messages.is_some(), "messages"),
             Part::Admin => (config.admin.is_some(), "admin"),
         };
         let name = part.name();
@@ -265,6 +299,7 @@ pub(crate) fn restrict(config: &mut Config, only: &[Part]) -> anyhow::Result<()>
     }
     config.gateway = config.gateway.take().filter(|_| wanted(Part::Gateway));
     config.registry = config.registry.take().filter(|_| wanted(Part::Registry));
+    config.messages = config.messages.take().filter(|_| wanted(Part::Messages));
     config.admin = config.admin.take().filter(|_| wanted(Part::Admin));
     Ok(())
 }

@@ -20,6 +20,7 @@ pub struct House {
     admin: Option<SocketAddr>,
     registry: Option<SocketAddr>,
     dns: Option<SocketAddr>,
+    messages: Option<SocketAddr>,
     folder: TempDir,
 }
 
@@ -39,7 +40,15 @@ impl House {
         command.args(["up", "--config", "posthouse.yaml"]).args(arguments);
         let program = Program::start("posthouse", command, folder.path());
         let listeners = Vec::new();
-        let mut house = Self { program, listeners, admin: None, registry: None, dns: None, folder };
+        let mut house = Self {
+            program,
+            listeners,
+            admin: None,
+            registry: None,
+            dns: None,
+            messages: None,
+            folder,
+        };
         house.read_addresses().await;
         house
     }
@@ -66,6 +75,7 @@ impl House {
         self.admin = one(&addresses["admin"]);
         self.registry = one(&addresses["registry"]);
         self.dns = one(&addresses["dns"]);
+        self.messages = one(&addresses["messages"]);
     }
 
     /// The first listener.
@@ -96,6 +106,12 @@ impl House {
     #[must_use]
     pub fn dns(&self) -> SocketAddr {
         self.dns.expect("the configuration has a `registry` section")
+    }
+
+    /// Where messages are sent and taken over AMQP.
+    #[must_use]
+    pub fn messages(&self) -> SocketAddr {
+        self.messages.expect("the configuration has a `messages` section")
     }
 
     /// The temporary folder: `posthouse.yaml`, `data/` and the logs.

@@ -35,6 +35,7 @@ const ALLOWED: [(&str, &[&str]); 13] = [
             "posthouse-gateway",
             "posthouse-registry",
             "posthouse-identity",
+            "posthouse-broker",
             "posthouse-catalog",
             "posthouse-telemetry",
             "posthouse-shop",

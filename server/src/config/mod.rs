@@ -24,6 +24,7 @@ use std::path::{Path as FilePath, PathBuf};
 use std::sync::LazyLock;
 
 use posthouse_base::config::{Path, Report};
+use posthouse_broker as broker;
 use posthouse_catalog as catalog;
 use posthouse_identity as identity;
 use posthouse_identity::consumers;
@@ -41,8 +42,7 @@ use node::{Node, Position};
 use raw::Raw;
 
 /// What runs when no file is named.
-pub(crate) const DEFAULTS: &str =
-    "listeners: [ { address: 127.0.0.1:8080, names: true } ]\nadmin: {}\nregistry: {}\n";
+pub(crate) const DEFAULTS: &str = "listeners: [ { address: 127.0.0.1:8080, names: true } ]\nadmin: {}\nregistry: {}\nmessages: {}\n";
 
 /// The checked configuration. What is absent is off.
 #[derive(Clone, Debug)]
@@ -50,6 +50,7 @@ pub(crate) struct Config {
     pub(crate) data: PathBuf,
     pub(crate) admin: Option<Admin>,
     pub(crate) registry: Option<registry::Config>,
+    pub(crate) messages: Option<broker::Config>,
     /// The engine that names come from where the registry itself does not run.
     pub(crate) names: Option<registry::Config>,
     pub(crate) journal: journal::Config,
@@ -262,6 +263,10 @@ fn check_meaning(
         warn_open_registry(registry, &root.key("registry"), report);
         registry::Config::check(registry, &root.key("registry"), report)
     });
+    let messages = raw.messages.as_ref().map(|messages| {
+        let config = broker::Config::check(messages, &root.key("messages"), report);
+        config.map(|config| config.relative_to(base))
+    });
     let journal = journal::Config::check(&raw.journal, &root.key("journal"), report);
     let identity = identity::Config::check(&raw.identity, &root.key("identity"), report);
     let consumers = consumers::Declared::check(&raw.consumers, &root.key("consumers"), report);
@@ -290,10 +295,15 @@ fn check_meaning(
         None => None,
         Some(registry) => Some(registry?),
     };
+    let messages = match messages {
+        None => None,
+        Some(messages) => Some(messages?),
+    };
     Some(Config {
         data: base.join(raw.data),
         admin,
         registry,
+        messages,
         names: None,
         journal: journal?.relative_to(base),
         gateway,

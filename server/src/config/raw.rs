@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use posthouse_broker as broker;
 use posthouse_catalog::config::RawApi;
 use posthouse_identity as identity;
 use posthouse_identity::consumers;
@@ -12,8 +13,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// The configuration of a Posthouse. The sections that a file names are on, the others off; without
-/// a file the listeners, the registry and the admin API are on with their defaults. In any text
-/// `${env:NAME}` and `${file:PATH}` are filled in. Relative paths start at the file's folder.
+/// a file the listeners, the registry, messages and the admin API are on with their defaults. In any
+/// text `${env:NAME}` and `${file:PATH}` are filled in. Relative paths start at the file's folder.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[schemars(title = "Posthouse")]
 pub(crate) struct Raw {
@@ -25,6 +26,8 @@ pub(crate) struct Raw {
     pub(crate) admin: Option<Admin>,
     /// Where services register, and are found, over the Consul HTTP API.
     pub(crate) registry: Option<registry::Raw>,
+    /// Where services send and take messages, over AMQP 0-9-1. Takes effect at the next start.
+    pub(crate) messages: Option<broker::Raw>,
     /// Which routes services may bring themselves, by tags and keys of the registry; none without it.
     #[serde(default)]
     pub(crate) grants: Vec<Grant>,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::raw::Raw;
 
 /// Sections that later versions serve, so that a file which names one gets a clear answer.
-pub(super) const LATER: [&str; 5] = ["messages", "events", "sagas", "console", "telemetry"];
+pub(super) const LATER: [&str; 4] = ["events", "sagas", "console", "telemetry"];
 
 /// The schema (JSON Schema 2020-12).
 pub(crate) fn schema() -> Value {

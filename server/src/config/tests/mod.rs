@@ -73,6 +73,28 @@ routes:
 }
 
 #[test]
+fn a_route_of_the_file_that_takes_the_calls_of_an_api_is_told() {
+    let text = "\
+listeners: [ { address: 127.0.0.1:0 } ]
+services: { orders: { instances: [ { address: 127.0.0.1:1 } ] } }
+routes:
+  - match: { path: \"/a/orders/{id}\" }
+    service: orders
+apis:
+  orders:
+    versions:
+      v1:
+        state: published
+        select: { path: /a }
+        service: orders
+        routes: [ { match: { path: \"/orders/{id}\" } } ]
+";
+    let said = said(text);
+    assert!(said.contains("warning: apis.orders.versions.v1"), "{said}");
+    assert!(said.contains("the file's own route"), "{said}");
+}
+
+#[test]
 fn what_follows_from_a_mistake_is_not_told_again() {
     // Without the unknown key the route has no action; saying so as well would only distract.
     let said = said("listeners: [ { address: 127.0.0.1:0 } ]\nroutes:\n  - servce: users\n");
@@ -155,9 +177,9 @@ fn the_shape_of_an_answer_for_programs_stays() {
                 "column": 1,
                 "path": "nonsense",
                 "message": "unknown key `nonsense`",
-                "help": "known here: `data`, `admin`, `registry`, `grants`, `identity`, \
-                         `consumers`, `apis`, `journal`, `listeners`, `services`, `routes`, `guard`, \
-                         `plans`, `gateway`",
+                "help": "known here: `data`, `admin`, `registry`, `messages`, `grants`, \
+                         `identity`, `consumers`, `apis`, `journal`, `listeners`, `services`, `routes`, \
+                         `guard`, `plans`, `gateway`",
             }],
         })
     );
@@ -172,6 +194,7 @@ fn the_schema_knows_every_section_and_no_other() {
         "data",
         "admin",
         "registry",
+        "messages",
         "grants",
         "identity",
         "consumers",
