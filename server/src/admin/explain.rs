@@ -29,6 +29,9 @@ use super::{Refusal, State};
 /// The host of a call whose address names none.
 const HOST: &str = "localhost";
 
+/// The longest method.
+const LONGEST_METHOD: usize = 40;
+
 /// The most headers of a call.
 const MOST_HEADERS: usize = 200;
 
@@ -48,13 +51,15 @@ pub(super) struct Call {
     url: String,
     /// Its headers: by name, or a list where a name may stand several times.
     #[serde(default)]
+    #[cfg_attr(test, schema(schema_with = described::headers))]
     headers: Headers,
-    /// The address that it comes from, perhaps with a port: `127.0.0.1` if left out.
+    /// The IP address that it comes from: `127.0.0.1` if left out.
     #[serde(default)]
-    #[cfg_attr(test, schema(example = "192.0.2.1"))]
+    #[cfg_attr(test, schema(schema_with = described::ip_address))]
     client: Option<String>,
     /// Short for a header `authorization: Bearer …`.
     #[serde(default)]
+    #[cfg_attr(test, schema(pattern = "^[!-~]+$"))]
     token: Option<String>,
     /// The client certificate of its connection as PEM, with those that it is signed by. It is taken
     /// for verified.
@@ -64,7 +69,6 @@ pub(super) struct Call {
 
 /// The headers of a call.
 #[derive(Deserialize)]
-#[cfg_attr(test, derive(ToSchema))]
 #[serde(untagged)]
 enum Headers {
     /// By name.
@@ -75,7 +79,6 @@ enum Headers {
 
 /// A header of a call.
 #[derive(Deserialize)]
-#[cfg_attr(test, derive(ToSchema))]
 #[serde(deny_unknown_fields)]
 struct Header {
     /// Its name.
@@ -207,13 +210,18 @@ pub(super) async fn explain(
 impl Call {
     fn question(self) -> Result<Question, Refusal> {
         let method = Method::from_bytes(self.method.to_ascii_uppercase().as_bytes());
-        let method = method.ok().filter(|_| self.method.bytes().all(|b| b.is_ascii_alphabetic()));
+        let is_plain = |_: &Method| {
+            self.method.len() <= LONGEST_METHOD
+                && self.method.bytes().all(|byte| byte.is_ascii_alphabetic())
+        };
+        let method = method.ok().filter(is_plain);
         let method = method.ok_or_else(|| wrong("method", "this is no method like `GET`"))?;
         let mut fields = self.headers.fields()?;
         if let Some(token) = &self.token {
-            let value = HeaderValue::from_str(&format!("Bearer {token}"));
-            let value = value.map_err(|_| wrong("token", "no header can carry it"))?;
-            fields.set(b"authorization", value.as_bytes());
+            if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+                return Err(wrong("token", "this is no token: no header can carry it"));
+            }
+            fields.set(b"authorization", format!("Bearer {token}").as_bytes());
         }
         let (mut scheme, authority, path) = parts(&self.url)
             .ok_or_else(|| wrong("url", "write `/users/1`, or `http://api.example/users/1`"))?;
@@ -282,11 +290,12 @@ fn parts(url: &str) -> Option<(&'static str, Option<&str>, &str)> {
     (!authority.is_empty()).then_some((scheme, Some(authority), path))
 }
 
+/// The port that it has is nobody's matter.
 fn address(text: Option<&str>) -> Result<SocketAddr, Refusal> {
     let Some(text) = text else { return Ok((Ipv4Addr::LOCALHOST, 0).into()) };
-    let ip = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 0));
-    let read = ip.or_else(|_| text.parse::<SocketAddr>());
-    read.map_err(|_| wrong("client", "this is no IP address like `192.0.2.1`"))
+    let ip = text.parse::<IpAddr>();
+    let ip = ip.map_err(|_| wrong("client", "this is no IP address like `192.0.2.1`"))?;
+    Ok(SocketAddr::new(ip, 0))
 }
 
 fn text(value: Option<&[u8]>) -> Option<String> {
@@ -347,6 +356,47 @@ impl From<Left> for Limit {
             passes: left.passes,
             wait_seconds: left.wait_seconds,
         }
+    }
+}
+
+/// What of a call is described by hand: exactly what is taken.
+#[cfg(test)]
+mod described {
+    use serde_json::{Value, json};
+    use utoipa::openapi::Schema;
+
+    const NAME: &str = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$";
+    const VALUE: &str = "^[ -~]*$";
+
+    pub(super) fn ip_address() -> Schema {
+        schema(json!({
+            "description": "The IP address that it comes from: `127.0.0.1` if left out.",
+            "anyOf": [
+                { "type": "string", "format": "ipv4", "example": "192.0.2.1" },
+                { "type": "string", "format": "ipv6" },
+                { "type": "null" },
+            ],
+        }))
+    }
+
+    pub(super) fn headers() -> Schema {
+        let value = json!({ "type": "string", "pattern": VALUE });
+        let name = json!({ "type": "string", "pattern": NAME });
+        schema(json!({
+            "description": "Its headers: by name, or a list where a name may stand several times.",
+            "anyOf": [
+                { "type": "object", "maxProperties": super::MOST_HEADERS, "propertyNames": name,
+                  "additionalProperties": value },
+                { "type": "array", "maxItems": super::MOST_HEADERS, "items": {
+                    "type": "object", "properties": { "name": name, "value": value },
+                    "required": ["name", "value"], "additionalProperties": false,
+                } },
+            ],
+        }))
+    }
+
+    fn schema(described: Value) -> Schema {
+        serde_json::from_value(described).expect("a schema")
     }
 }
 

@@ -165,69 +165,71 @@ apis:
         assert_eq!(text(&value), written);
     }
 
+    /// What a reader of YAML might take for something else.
+    const TEXTS: &[&str] = &[
+        "",
+        " ",
+        "a",
+        "a b",
+        " a",
+        "a ",
+        "1",
+        "-1",
+        "0x1",
+        "1e3",
+        "true",
+        "No",
+        "null",
+        "~",
+        "- a",
+        "a: b",
+        "a #b",
+        "#a",
+        "{a}",
+        "/users/{id}",
+        "[a]",
+        "*a",
+        "&a",
+        "!a",
+        "%a",
+        "@a",
+        "`a`",
+        "'a'",
+        "\"a\"",
+        "a\\b",
+        "${env:NONE}",
+        "$${x}",
+        "$5",
+        "ü😀",
+        "\u{0}\u{85}\u{2028}",
+        "2026-10-01",
+        "12:30:45",
+        "a\n",
+        "a\nb",
+        "a\nb\n",
+        "a\nb\n\n\n",
+        "\na\nb",
+        " a\nb",
+        "a\n b\n",
+        "a\n \nb",
+        "a\r\nb",
+        "a\tb",
+        "\ta\nb",
+        "a\n\tb\n",
+        "a: |\n  b\n\n  c # d\n",
+        "a\n${file:x}\n",
+        "---\na: {b: /c/{d}}\n...\n",
+        "a\n---\nb\n",
+        "\n",
+        "\n\n",
+        "a \nb \n",
+    ];
+
     #[test]
     fn what_is_written_is_read_again() {
-        let texts = [
-            "",
-            " ",
-            "a",
-            "a b",
-            " a",
-            "a ",
-            "1",
-            "-1",
-            "0x1",
-            "1e3",
-            "true",
-            "No",
-            "null",
-            "~",
-            "- a",
-            "a: b",
-            "a #b",
-            "#a",
-            "{a}",
-            "/users/{id}",
-            "[a]",
-            "*a",
-            "&a",
-            "!a",
-            "%a",
-            "@a",
-            "`a`",
-            "'a'",
-            "\"a\"",
-            "a\\b",
-            "${env:NONE}",
-            "$${x}",
-            "$5",
-            "ü😀",
-            "\u{0}\u{85}\u{2028}",
-            "2026-10-01",
-            "12:30:45",
-            "a\n",
-            "a\nb",
-            "a\nb\n",
-            "a\nb\n\n\n",
-            "\na\nb",
-            " a\nb",
-            "a\n b\n",
-            "a\n \nb",
-            "a\r\nb",
-            "a\tb",
-            "\ta\nb",
-            "a\n\tb\n",
-            "a: |\n  b\n\n  c # d\n",
-            "a\n${file:x}\n",
-            "---\na: {b: /c/{d}}\n...\n",
-            "a\n---\nb\n",
-            "\n",
-            "\n\n",
-            "a \nb \n",
-        ];
         let mut all =
-            json!({ "list": texts[..], "n": [0, -7, 1.5, null, true], "e": {}, "l": [[], [[1]]] });
-        for (index, text) in texts.iter().enumerate() {
+            json!({ "list": TEXTS[..], "n": [0, -7, 1.5, null, true], "e": {}, "l": [[], [[1]]] });
+        for (index, text) in TEXTS.iter().enumerate() {
             all["texts"][format!("{index}")] = json!(text);
             if !text.contains("${") {
                 all["keys"][*text] = json!(index);
@@ -236,7 +238,7 @@ apis:
         let written = text(&all).replace("${", "$${");
         let read = crate::config::read_part(&written, "written", Path::new("/nowhere"));
         let read = read.unwrap_or_else(|said| panic!("{}\n{written}", said.to_text(false)));
-        for (index, text) in texts.iter().enumerate() {
+        for (index, text) in TEXTS.iter().enumerate() {
             assert_eq!(read["texts"][format!("{index}")], json!(text), "{written}");
         }
         assert_eq!(read, all, "{written}");
