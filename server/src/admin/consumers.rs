@@ -80,6 +80,12 @@ pub(super) struct SignatureKey {
     #[cfg_attr(test, schema(min_length = 1, max_length = 128))]
     id: String,
     /// `ed25519`, `ecdsa-p256-sha256`, `ecdsa-p384-sha384`, `rsa-pss-sha512` or `rsa-v1_5-sha256`.
+    #[cfg_attr(
+        test,
+        schema(
+            pattern = "^(ed25519|ecdsa-p256-sha256|ecdsa-p384-sha384|rsa-pss-sha512|rsa-v1_5-sha256)$"
+        )
+    )]
     algorithm: String,
     /// The public key as PEM.
     public_key: String,

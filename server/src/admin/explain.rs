@@ -366,7 +366,7 @@ mod described {
     use utoipa::openapi::Schema;
 
     const NAME: &str = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$";
-    const VALUE: &str = "^[ -~]*$";
+    const VALUE: &str = r"^[^\u0000-\u0008\u000a-\u001f\u007f]*$";
 
     pub(super) fn ip_address() -> Schema {
         schema(json!({
