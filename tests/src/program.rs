@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -127,11 +128,16 @@ pub async fn output_of(command: Command) -> String {
 
 /// Runs a command to its end, within the usual patience: status, standard output and error.
 pub async fn run_to_end(command: Command) -> (ExitStatus, String, String) {
+    run_within(command, crate::wait::PATIENCE * 2).await
+}
+
+/// Runs a program to its end, which may take so long.
+pub async fn run_within(command: Command, patience: Duration) -> (ExitStatus, String, String) {
     let what =
         format!("{:?} {:?}", command.get_program(), command.get_args().collect::<Vec<&OsStr>>());
     let mut command = tokio::process::Command::from(command);
     let running = command.stdin(Stdio::null()).kill_on_drop(true).output();
-    let done = tokio::time::timeout(crate::wait::PATIENCE * 2, running)
+    let done = tokio::time::timeout(patience, running)
         .await
         .unwrap_or_else(|_| panic!("{what} does not end"))
         .unwrap_or_else(|error| panic!("{what} does not start: {error}"));

@@ -2,8 +2,10 @@
 //! right and wrong. No answer may be a fault of the server, and none may be of a status, a media type
 //! or a shape that the description does not say.
 
+use std::time::Duration;
+
 use posthouse_tests::house::House;
-use posthouse_tests::program::run_to_end;
+use posthouse_tests::program::run_within;
 use posthouse_tests::{client, python};
 
 /// A house in which there is something of everything.
@@ -20,6 +22,9 @@ routes:
 const ADMIN: &str = "admins-have-this-one";
 const VIEWER: &str = "viewers-have-this-one";
 
+/// Thousands of questions, many of which are made durable before they are answered.
+const PATIENCE: Duration = Duration::from_secs(540);
+
 /// Every description is asked by the same seed: a test that fails, fails again.
 const SEED: &str = "4";
 
@@ -31,13 +36,16 @@ async fn ask_everything(house: &House, token: Option<&str>, more: &[&str]) {
     command.env("HOME", house.folder());
     command.arg("run").arg(format!("http://{}/api/v1/openapi.json", house.admin()));
     command.args(["--checks", "all", "--seed", SEED, "--generation-deterministic"]);
+    // Of what has the right shape something may be wrong all the same (a name that nothing has, an
+    // expression, a document), and what is taken as text has no wrong shape.
+    command.args(["--exclude-checks", "positive_data_acceptance,negative_data_rejection"]);
     command.args(["--max-examples", "20", "--no-color"]);
     command.args(["--continue-on-failure", "--warnings", "off", "--request-timeout", "20"]);
     command.args(more);
     if let Some(token) = token {
         command.arg("--header").arg(format!("Authorization: Bearer {token}"));
     }
-    let (status, said, errors) = run_to_end(command).await;
+    let (status, said, errors) = run_within(command, PATIENCE).await;
     assert!(status.success(), "{status}\n{said}\n{errors}");
     // It must have asked something.
     assert!(said.contains(" passed"), "{said}");

@@ -98,7 +98,7 @@ impl Turns {
         (status = 400, body = ProblemDetails, content_type = "application/problem+json",
          description = "There is no such policy."),
         (status = 404, body = ProblemDetails, content_type = "application/problem+json",
-         description = "There is no such service."),
+         description = "There is no such service, or no instance of it with that tag."),
         (status = 503, body = ProblemDetails, content_type = "application/problem+json",
          description = "No instance may get calls now."),
     )
@@ -110,14 +110,19 @@ pub(super) async fn pick(
 ) -> Result<Json<Pick>, Refusal> {
     let policy = read(policy.as_deref())?;
     let service = one_service(&state, &name).await?;
-    let fits = |endpoint: &Endpoint| {
+    let is_tagged = |endpoint: &Endpoint| {
         let tags = endpoint.registration.iter().flat_map(|known| &known.tags);
-        endpoint.healthy && tag.iter().all(|wanted| tags.clone().any(|tag| tag == wanted))
+        tag.iter().all(|wanted| tags.clone().any(|tag| tag == wanted))
     };
-    let mut candidates: Vec<Endpoint> = service.endpoints.into_iter().filter(fits).collect();
+    let mut candidates: Vec<Endpoint> = service.endpoints.into_iter().filter(is_tagged).collect();
+    let tagged = tag.as_ref().map_or(String::new(), |tag| format!(" with the tag `{tag}`"));
+    if candidates.is_empty() && tag.is_some() {
+        let detail = format!("there is no instance of `{name}`{tagged}");
+        return Err(Refusal(Problem::new(404, "Not Found").detail(detail).field("tag")));
+    }
+    candidates.retain(|endpoint| endpoint.healthy);
     let count = candidates.len();
     if count == 0 {
-        let tagged = tag.as_ref().map_or(String::new(), |tag| format!(" with the tag `{tag}`"));
         let detail = format!("no instance of `{name}`{tagged} may get calls now");
         return Err(Refusal(Problem::new(503, "Service Unavailable").detail(detail)));
     }
