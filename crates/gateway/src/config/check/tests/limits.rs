@@ -17,6 +17,7 @@ fn with_limits(limits: &Value) -> Value {
 }
 
 #[track_caller]
+#[expect(clippy::needless_pass_by_value, reason = "it is written where it is asked about")]
 fn check_amount(limit: Value, amount: Amount, name: &str) {
     let (config, report) = checked(with_limits(&json!([limit])), Path::new("/nowhere"));
     assert!(!report.has_errors(), "{:?}", report.findings());
