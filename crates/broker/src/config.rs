@@ -97,7 +97,7 @@ pub struct RawLimits {
     pub handshake: Span,
     /// A frame, as told to clients; a larger one closes the connection (501).
     pub frame: Size,
-    /// Channels of a connection, as told to clients; one more closes the connection (504).
+    /// Channels of a connection, as told to clients; one more closes the connection (530).
     pub channels: u16,
     /// Consumers of a channel; one more closes the connection (506).
     pub consumers: usize,
