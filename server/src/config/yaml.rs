@@ -92,7 +92,13 @@ struct Frame {
 
 enum Kind {
     Sequence(Vec<Node>),
-    Mapping { entries: Vec<(String, Node)>, key: Key },
+    /// `keys` has the place of every key: looking for each among `entries` would take the square of
+    /// their number.
+    Mapping {
+        entries: Vec<(String, Node)>,
+        keys: HashMap<String, Position>,
+        key: Key,
+    },
 }
 
 /// Where a mapping stands between a key and its value.
@@ -123,7 +129,8 @@ impl Builder<'_> {
                 self.begin(Kind::Sequence(Vec::new()), anchor, tag.as_deref(), at)?;
             }
             Event::MappingStart(anchor, tag) => {
-                let kind = Kind::Mapping { entries: Vec::new(), key: Key::Awaited };
+                let (entries, keys) = (Vec::new(), HashMap::new());
+                let kind = Kind::Mapping { entries, keys, key: Key::Awaited };
                 self.begin(kind, anchor, tag.as_deref(), at)?;
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(),
@@ -141,16 +148,17 @@ impl Builder<'_> {
         tag: Option<&Tag>,
         at: Position,
     ) -> Option<()> {
-        if let Some(Frame { path, kind: Kind::Mapping { entries, key }, .. }) =
+        if let Some(Frame { path, kind: Kind::Mapping { keys, key, .. }, .. }) =
             self.frames.last_mut()
             && matches!(key, Key::Awaited)
         {
-            let first = entries.iter().find(|(name, _)| name == text);
-            *key = match first {
-                None => Key::Given(text.to_owned(), at),
-                Some((_, first)) => {
-                    let message =
-                        format!("`{text}` is given twice; first in line {}", first.key_at.line);
+            *key = match keys.get(text) {
+                None => {
+                    keys.insert(text.to_owned(), at);
+                    Key::Given(text.to_owned(), at)
+                }
+                Some(first) => {
+                    let message = format!("`{text}` is given twice; first in line {}", first.line);
                     self.findings.error(at, path.key(text).as_str(), message);
                     Key::Wrong(at)
                 }
@@ -268,7 +276,7 @@ impl Builder<'_> {
         match self.frames.last_mut() {
             None => self.root = Some(new),
             Some(Frame { kind: Kind::Sequence(items), .. }) => items.push(new),
-            Some(Frame { kind: Kind::Mapping { entries, key }, .. }) => {
+            Some(Frame { kind: Kind::Mapping { entries, key, .. }, .. }) => {
                 if let Key::Given(name, _) = std::mem::replace(key, Key::Awaited) {
                     entries.push((name, new));
                 }
