@@ -1,14 +1,18 @@
 //! One HTTP/1.1 connection with as little around it as can be: ten thousand of them wait in one
 //! process, and their answers come at once.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use anyhow::{Context as _, bail, ensure};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 /// Larger answers than this are none of the registry's.
 const MAX_ANSWER: usize = 16 << 20;
+
+/// An answer with ten instances is to come with one read.
+const AT_ONCE: usize = 32 << 10;
 
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -100,10 +104,20 @@ impl Connection {
         Ok(answer)
     }
 
+    /// Room is made only once there is something to read: ten thousand wait.
     async fn more(&mut self) -> anyhow::Result<()> {
-        let read = self.stream.read_buf(&mut self.read).await?;
-        ensure!(read > 0, "the connection was closed");
-        Ok(())
+        loop {
+            self.stream.readable().await?;
+            self.read.reserve(AT_ONCE);
+            match self.stream.try_read_buf(&mut self.read) {
+                Ok(read) => {
+                    ensure!(read > 0, "the connection was closed");
+                    return Ok(());
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 }
 
