@@ -55,7 +55,7 @@ pub(crate) async fn agent(State(app): State<App>, ask: Ask) -> Answer {
 
 pub(crate) async fn members(State(app): State<App>, ask: Ask) -> Answer {
     let member = member(&app, ask.flag("wan"));
-    let selection = ask.filter(&member)?;
+    let selection = ask.filter(|| json!(member))?;
     let members: Vec<_> = [member]
         .into_iter()
         .filter(|member| selection.selects(member) && ask.sees(Kind::Node, &app.config().node))

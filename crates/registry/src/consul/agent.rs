@@ -87,10 +87,12 @@ fn maintenance(ask: &Ask, default: &str) -> Result<Option<String>, Fault> {
 
 pub(crate) async fn services(State(app): State<App>, ask: Ask) -> Answer {
     let datacenter = &app.config().datacenter;
-    let sample = wire::sample();
-    let mut sample = json!(wire::agent_service(&sample.instance.value, datacenter));
-    sample["TaggedAddresses"] = json!({});
-    let selection = ask.filter(&sample)?;
+    let sample = || {
+        let mut sample = json!(wire::agent_service(&wire::sample().instance.value, datacenter));
+        sample["TaggedAddresses"] = json!({});
+        sample
+    };
+    let selection = ask.filter(sample)?;
     let node = app.own_name();
     let topic = Topic::Node(node.clone());
     let (node, _) = app.read_topic(&topic, |state| state.node(&node)).await?;
@@ -159,7 +161,7 @@ async fn own_instance(app: &App, id: &str) -> Result<Option<InstanceView>, Fault
 }
 
 pub(crate) async fn checks(State(app): State<App>, ask: Ask) -> Answer {
-    let selection = ask.filter(wire::check(&wire::sample_check()))?;
+    let selection = ask.filter(|| json!(wire::check(&wire::sample_check())))?;
     let node = app.own_name();
     let topic = Topic::Node(node.clone());
     let gather = |state: &Registry| state.checks_on(&node).collect::<Vec<_>>();

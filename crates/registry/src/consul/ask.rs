@@ -236,12 +236,11 @@ impl Ask {
     }
 
     /// The request's filter, for elements that look like `sample`.
-    pub(crate) fn filter(&self, sample: impl Serialize) -> Result<Selection, Fault> {
+    pub(crate) fn filter(&self, sample: impl FnOnce() -> Value) -> Result<Selection, Fault> {
         let Some(text) = self.get("filter").filter(|text| !text.trim().is_empty()) else {
             return Ok(Selection(None));
         };
-        let sample = serde_json::to_value(sample).unwrap_or(Value::Null);
-        let filter = Filter::parse(text, &sample).map_err(|mistake| {
+        let filter = Filter::parse(text, &sample()).map_err(|mistake| {
             Fault::bad(format!("Failed to create boolean expression evaluator: 1:{mistake}"))
         })?;
         Ok(Selection(Some(filter)))

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::Serialize;
+use serde_json::json;
 
 use super::App;
 use super::ask::Ask;
@@ -26,7 +27,7 @@ pub(crate) async fn datacenters(State(app): State<App>, ask: Ask) -> Response {
 
 pub(crate) async fn services(State(app): State<App>, ask: Ask) -> Answer {
     let datacenter = &app.config().datacenter;
-    let selection = ask.filter(wire::catalog_service(&wire::sample(), datacenter))?;
+    let selection = ask.filter(|| json!(wire::catalog_service(&wire::sample(), datacenter)))?;
     ask.wait(&app, &Topic::Services).await?;
     let wanted = |view: &InstanceView| {
         ask.wants_node(&view.node.value)
@@ -51,7 +52,7 @@ pub(crate) async fn services(State(app): State<App>, ask: Ask) -> Answer {
 
 pub(crate) async fn service(State(app): State<App>, Path(name): Path<String>, ask: Ask) -> Answer {
     let datacenter = &app.config().datacenter;
-    let selection = ask.filter(wire::catalog_service(&wire::sample(), datacenter))?;
+    let selection = ask.filter(|| json!(wire::catalog_service(&wire::sample(), datacenter)))?;
     let name = ServiceName::from(name);
     let topic = Topic::Service(name.clone());
     ask.wait(&app, &topic).await?;
@@ -69,13 +70,13 @@ pub(crate) async fn service(State(app): State<App>, Path(name): Path<String>, as
 
 /// The instances of a service that are in the service mesh, of which there is none.
 pub(crate) async fn mesh(State(app): State<App>, Path(name): Path<String>, ask: Ask) -> Answer {
-    ask.filter(wire::catalog_service(&wire::sample(), &app.config().datacenter))?;
+    ask.filter(|| json!(wire::catalog_service(&wire::sample(), &app.config().datacenter)))?;
     super::health::none_of(&app, &ask, name).await
 }
 
 pub(crate) async fn nodes(State(app): State<App>, ask: Ask) -> Answer {
     let datacenter = &app.config().datacenter;
-    let selection = ask.filter(wire::node(&wire::sample().node, datacenter))?;
+    let selection = ask.filter(|| json!(wire::node(&wire::sample().node, datacenter)))?;
     ask.wait(&app, &Topic::Nodes).await?;
     let gather = |state: &Registry| state.nodes().cloned().collect::<Vec<_>>();
     let (mut nodes, index) = app.read_topic(&Topic::Nodes, gather).await?;
@@ -126,7 +127,7 @@ async fn node_with<S: Serialize>(
     ask: &Ask,
     shaped: impl Fn(Vec<(&str, serde_json::Value)>) -> S,
 ) -> Answer {
-    let selection = ask.filter(wire::service(&wire::sample().instance))?;
+    let selection = ask.filter(|| json!(wire::service(&wire::sample().instance)))?;
     let name = NodeName::from(name);
     let topic = Topic::Node(name.clone());
     ask.wait(app, &topic).await?;

@@ -2,6 +2,7 @@
 
 use axum::extract::{Path, State};
 use bytes::Bytes;
+use serde_json::json;
 
 use super::App;
 use super::ask::Ask;
@@ -15,7 +16,7 @@ pub(crate) async fn service(State(app): State<App>, Path(name): Path<String>, as
     let key = Key::new(&name, &ask);
     let name = ServiceName::from(name);
     let topic = Topic::Service(name.clone());
-    let selection = ask.filter(wire::health(&wire::sample(), datacenter))?;
+    let selection = ask.filter(|| json!(wire::health(&wire::sample(), datacenter)))?;
     ask.wait(&app, &topic).await?;
     let last = key.as_ref().and_then(|key| app.rendered.get(key));
     let gather = |state: &Registry| match &last {
@@ -27,6 +28,11 @@ pub(crate) async fn service(State(app): State<App>, Path(name): Path<String>, as
         Ok(views) => views,
         Err(body) => return Ok(reply::rendered(&ask, index, body)),
     };
+    // Whoever asked while the change was being written waited for it with others, and one of them has
+    // written the answer by now.
+    if let Some(body) = key.as_ref().and_then(|key| app.rendered.of(key, &views)) {
+        return Ok(reply::rendered(&ask, index, body));
+    }
     ask.put_near_first(&app, &mut views, |view| &view.node.value.name);
     let only_passing = ask.flag("passing");
     let list: Vec<_> = views
@@ -47,7 +53,7 @@ pub(crate) async fn service(State(app): State<App>, Path(name): Path<String>, as
 
 /// The instances of a service that are in the service mesh, of which there is none.
 pub(crate) async fn mesh(State(app): State<App>, Path(name): Path<String>, ask: Ask) -> Answer {
-    ask.filter(wire::health(&wire::sample(), &app.config().datacenter))?;
+    ask.filter(|| json!(wire::health(&wire::sample(), &app.config().datacenter)))?;
     none_of(&app, &ask, name).await
 }
 
@@ -83,7 +89,7 @@ async fn list(
     topic: &Topic,
     read: impl Fn(&Registry) -> Vec<CheckView>,
 ) -> Answer {
-    let selection = ask.filter(wire::check(&wire::sample_check()))?;
+    let selection = ask.filter(|| json!(wire::check(&wire::sample_check())))?;
     ask.wait(app, topic).await?;
     let (mut views, index) = app.read_topic(topic, read).await?;
     ask.put_near_first(app, &mut views, |view| &view.node.value.name);

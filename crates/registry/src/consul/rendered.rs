@@ -71,6 +71,14 @@ impl Rendered {
         (entry.key == *key).then(|| Arc::clone(entry))
     }
 
+    /// The last answer, if it shows `views`.
+    pub(crate) fn of(&self, key: &Key, views: &[InstanceView]) -> Option<Bytes> {
+        let entry = self.get(key)?;
+        let shows = entry.views.len() == views.len()
+            && entry.views.iter().zip(views).all(|(shown, view)| shown.is(view));
+        shows.then(|| entry.body.clone())
+    }
+
     pub(crate) fn put(&self, key: Key, views: Vec<InstanceView>, body: &Bytes) {
         let place = self.place(&key);
         if body.len() <= LARGEST

@@ -21,6 +21,15 @@ pub struct InstanceView {
     pub checks: Vec<Arc<Stored<Check>>>,
 }
 
+impl InstanceView {
+    /// Whether `other` is the very same, and not only looks so.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.node, &other.node)
+            && Arc::ptr_eq(&self.instance, &other.instance)
+            && self.checks.iter().map(Arc::as_ptr).eq(other.checks.iter().map(Arc::as_ptr))
+    }
+}
+
 /// A node with everything on it.
 #[derive(Clone, Debug)]
 pub struct NodeView {
