@@ -279,6 +279,26 @@ async fn an_api_lives_from_its_import_until_it_is_gone() {
 }
 
 #[tokio::test]
+async fn nobody_is_on_a_plan_that_is_not_there() {
+    let shop = Shop::open().await;
+    shop.failed(&["consumers", "put", "acme", "--plan", "gold"], 1, "no plan `gold`").await;
+    shop.failed(&["consumers", "show", "acme"], 1, "there is no consumer").await;
+    let consumers = json!({ "consumers": { "acme": { "plan": "gold" } } });
+    shop.write("consumers.json", &consumers.to_string());
+    shop.failed(&["apply", "consumers.json"], 1, "no plan `gold`").await;
+
+    let mut both = consumers;
+    both["plans"] = json!({ "gold": { "limits": [ { "by": "consumer", "rate": "100/s" } ] } });
+    shop.write("both.json", &both.to_string());
+    shop.said(&["apply", "both.json"]).await;
+    shop.failed(&["plans", "delete", "gold"], 1, "the consumer acme is on the plan gold").await;
+    shop.failed(&["apply", "consumers.json", "--prune"], 1, "no plan `gold`").await;
+    shop.said(&["consumers", "put", "acme"]).await;
+    shop.said(&["plans", "delete", "gold"]).await;
+    shop.failed(&["plans", "show", "gold"], 1, "there is no plan `gold`").await;
+}
+
+#[tokio::test]
 async fn what_is_exported_is_applied_without_a_difference() {
     let shop = Shop::open().await;
     let text = document(&["/orders"]) + "# ${env:NONE} and ${file:none}\n\n";

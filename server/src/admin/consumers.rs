@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use posthouse_base::config::Span;
 use posthouse_base::problem::Problem;
 use posthouse_base::time::Timestamp;
+use posthouse_catalog as catalog;
 use posthouse_identity::Algorithm;
 use posthouse_identity::consumers::{
     self, Actor, Happened, KeyNumber, KeyView, Origin, PublicKey, Revision, Spec, View, timestamp,
@@ -260,6 +261,8 @@ pub(super) async fn put_consumer(
     Sent(sent): Sent<ConsumerSpec>,
 ) -> Result<Response, Refusal> {
     let spec = sent.checked()?;
+    let standing = state.catalog().standing();
+    must_know_plan(&spec, |plan| standing.specs().contains_key(plan))?;
     let (consumers, actor) = (state.consumers(), Actor::new(&caller.name));
     let is_new = which.revision.map_or_else(|| consumers.get(&name).is_none(), |is| is == 0);
     let view = if is_new {
@@ -541,6 +544,18 @@ fn time(text: Option<&str>) -> Result<Option<Timestamp>, Refusal> {
     let read = timestamp(text).map(Some);
     let detail = || format!("`{text}` is neither like 2027-01-01 nor like 2027-01-01T12:00:00Z");
     read.ok_or_else(|| invalid(detail(), "expires"))
+}
+
+/// Refuses a plan that is not there: its consumer would be held to no limit at all.
+pub(super) fn must_know_plan(
+    spec: &Spec,
+    is_there: impl Fn(&catalog::Key) -> bool,
+) -> Result<(), Refusal> {
+    let Some(plan) = &spec.plan else { return Ok(()) };
+    match catalog::Key::plan(plan) {
+        Ok(key) if is_there(&key) => Ok(()),
+        _ => Err(invalid(format!("there is no plan `{plan}`"), "plan")),
+    }
 }
 
 fn invalid(detail: String, field: impl Into<String>) -> Refusal {

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use posthouse_base::config::Report;
 use posthouse_catalog::config::{Raw, RawApi, RawPlan};
 use posthouse_catalog::state::Specs;
-use posthouse_catalog::{self as catalog, history};
+use posthouse_catalog::{self as catalog, Change, Key, history};
 use posthouse_identity::consumers::{Actor, Origin, Planned, Replaced, Spec, View, Wanted};
 use posthouse_journal::sqlite::copy::instant;
 use serde::{Deserialize, Serialize};
@@ -25,7 +25,7 @@ use utoipa::openapi::{ObjectBuilder, Ref, Schema};
 use super::access::{Caller, Outcome};
 use super::catalog::change::{carry_out, first_error};
 use super::catalog::wire::{self, EntryChange};
-use super::consumers::{ConsumerSpec, SignatureKey, refused};
+use super::consumers::{ConsumerSpec, SignatureKey, must_know_plan, refused};
 use super::input::{Asked, Sent};
 #[cfg(test)]
 use super::wire::ProblemDetails;
@@ -170,6 +170,15 @@ pub(super) async fn apply(
         specs.remove(&key);
     }
     let changes = standing.changes_to(&specs, how.prune);
+    let is_removed = |key: &Key| {
+        changes.iter().any(|change| matches!(change, Change::Remove { key: gone } if gone == key))
+    };
+    let stays = |key: &Key| {
+        specs.contains_key(key) || (standing.specs().contains_key(key) && !is_removed(key))
+    };
+    for (name, spec) in &wanted.specs {
+        must_know_plan(spec, stays).map_err(|refusal| within(name, refusal))?;
+    }
     let replace = async |dry_run| {
         let actor = Actor::new(&caller.name);
         let replaced = state.consumers().replace(actor, wanted.clone(), dry_run).await;

@@ -18,6 +18,7 @@ use posthouse_catalog::config::{RawApi, RawEnding, RawPlan, RawVersion};
 use posthouse_catalog::contract::Kind;
 use posthouse_catalog::state::{Ending, Lifecycle, Spec, Version};
 use posthouse_catalog::{self as catalog, Change, Key, Revision};
+use posthouse_identity::consumers::View;
 use serde::Deserialize;
 #[cfg(test)]
 use utoipa::ToSchema;
@@ -645,6 +646,13 @@ pub(super) async fn delete_plan(
     Asked(how): Asked<How>,
 ) -> Result<Response, Refusal> {
     let key = key(Key::plan(&plan))?;
+    let is_on_it = |view: &&View| view.spec.plan.as_deref() == Some(plan.as_str());
+    let consumers = state.consumers().list();
+    if let Some(one) = consumers.iter().find(is_on_it) {
+        let detail =
+            format!("the consumer {} is on the plan {plan}: give it another first", one.name);
+        return Err(Refusal(Problem::new(409, "Conflict").detail(detail).field("plan")));
+    }
     change(&state, &caller, vec![Change::Remove { key }], &how).await
 }
 
