@@ -14,7 +14,7 @@ const MAX_LINES: usize = 800;
 
 /// Every pillar and what all stand on, each with the crates of ours that it may use. The server
 /// wires them all; what is missing here may use none.
-const ALLOWED: [(&str, &[&str]); 13] = [
+const ALLOWED: [(&str, &[&str]); 14] = [
     ("posthouse-base", &[]),
     ("posthouse-probe", &["posthouse-base"]),
     ("posthouse-journal", &["posthouse-base"]),
@@ -25,6 +25,7 @@ const ALLOWED: [(&str, &[&str]); 13] = [
     ("posthouse-broker", &["posthouse-base", "posthouse-journal"]),
     ("posthouse-catalog", &["posthouse-base", "posthouse-journal"]),
     ("posthouse-telemetry", &["posthouse-base"]),
+    ("posthouse-resident", &[]),
     ("posthouse-bench-journal", &["posthouse-base", "posthouse-journal"]),
     (
         "posthouse",
@@ -38,6 +39,7 @@ const ALLOWED: [(&str, &[&str]); 13] = [
             "posthouse-broker",
             "posthouse-catalog",
             "posthouse-telemetry",
+            "posthouse-resident",
             "posthouse-shop",
         ],
     ),
