@@ -89,8 +89,9 @@ mod tests {
             let mut of_text = false;
             let mut kib = 0;
             for line in smaps.lines() {
-                if line.contains("r-xp") {
-                    of_text = line.ends_with(&program);
+                // A mapping's first line begins with its addresses, the others with a name.
+                if line.split(' ').next().is_some_and(|word| word.contains('-')) {
+                    of_text = line.contains(" r-xp ") && line.ends_with(&program);
                 } else if of_text && let Some(rest) = line.strip_prefix("Rss:") {
                     let rest = rest.trim().trim_end_matches(" kB");
                     kib += rest.parse::<usize>().expect("a number");
