@@ -122,6 +122,10 @@ pub struct RawLimits {
     /// Messages that are not in the journal (transient, or in queues that are not durable); above this
     /// all who publish are blocked, until a tenth of it is free again.
     pub memory: Size,
+    /// What is to stay free on the journal's disk; `0B` for nothing. With less, all who publish are
+    /// blocked, and the rest is for those who consume, since to acknowledge is to write; a tenth more
+    /// lets them go on. Up to half of it may be room that the journal has again within its file.
+    pub disk_free: Size,
     /// Messages of the journal that are kept at hand for the next deliveries, of one queue,
     pub window: usize,
     /// their bytes, of one queue,
@@ -173,6 +177,7 @@ impl Default for RawLimits {
             message: Size(JOURNAL_EVENT - PROPERTIES),
             header: Size(PROPERTIES / 2),
             memory: Size(256 << 20),
+            disk_free: Size(64 << 20),
             window: 1024,
             window_bytes: Size(4 << 20),
             windows_bytes: Size(64 << 20),

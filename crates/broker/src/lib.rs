@@ -10,6 +10,7 @@
 //! is not durable; whatever a client can make grow has a limit in [`RawLimits`], with a defined
 //! answer.
 
+mod alarm;
 pub mod amqp;
 pub mod config;
 mod error;

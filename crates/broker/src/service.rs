@@ -10,10 +10,11 @@ use futures_util::FutureExt as _;
 use posthouse_base::task::Tasks;
 use posthouse_base::time::Timestamp;
 use posthouse_journal::driver::{self, Clock, Driver, Pending, Settings};
-use posthouse_journal::{Health, Journal, StreamName};
+use posthouse_journal::{Journal, StreamName};
 use tokio::sync::{Semaphore, mpsc};
 use uuid::Uuid;
 
+use crate::alarm;
 use crate::config::Config;
 use crate::error::Error;
 use crate::hands::Carrier;
@@ -123,7 +124,7 @@ impl Handle {
         let handle = Self { shared };
         handle.set_up().await?;
         if let Some(journal) = journal {
-            tasks.spawn("broker alarm", watch_health(handle.clone(), journal));
+            tasks.spawn("broker alarm", alarm::watch(handle.clone(), journal));
         }
         Ok(handle)
     }
@@ -413,25 +414,4 @@ impl Told {
 
 fn may_come_from(user: &User, peer: IpAddr) -> bool {
     !user.loopback_only || peer.to_canonical().is_loopback()
-}
-
-/// Has publishers blocked while the journal cannot write.
-async fn watch_health(handle: Handle, journal: Arc<dyn Journal>) {
-    let mut head = journal.head();
-    let mut told = None;
-    loop {
-        let why = match &head.borrow_and_update().health {
-            Health::Serving => None,
-            Health::Out(outage) => Some(Arc::<str>::from(format!("cannot write: {outage}"))),
-        };
-        if why != told {
-            told.clone_from(&why);
-            if handle.shared.driver.tell(Command::Alarm(why)).await.is_err() {
-                return;
-            }
-        }
-        if head.changed().await.is_err() {
-            return;
-        }
-    }
 }

@@ -56,6 +56,14 @@ pub trait Journal: Send + Sync + fmt::Debug + 'static {
     /// [`Error::Unavailable`], [`Error::Closed`].
     fn checkpoint(&self, stream: &StreamName) -> BoxFuture<'_, Result<Option<Checkpoint>, Error>>;
 
+    /// The room that is left; `None` when the engine cannot say.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], [`Error::Closed`].
+    fn room(&self) -> BoxFuture<'_, Result<Option<Room>, Error>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     /// The end of the log, as it moves.
     fn head(&self) -> watch::Receiver<Head>;
 
@@ -95,6 +103,15 @@ pub struct Head {
     pub position: Position,
     /// Whether the journal can write.
     pub health: Health,
+}
+
+/// The room that is left for what will be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes that are free on the disk.
+    pub disk_bytes: u64,
+    /// Bytes that the journal has taken on the disk and has nothing in: they are used again.
+    pub spare_bytes: u64,
 }
 
 /// Whether the journal can write.

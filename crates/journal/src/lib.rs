@@ -30,6 +30,6 @@ pub use config::Config;
 pub use error::{Error, Outage};
 pub use event::{Format, NewEvent, Position, Recorded, Space, StreamName, Table, Version};
 pub use journal::{
-    Appended, Direction, Head, Health, Journal, Page, ReadAll, ReadStream, Receipt, StreamState,
-    Subject,
+    Appended, Direction, Head, Health, Journal, Page, ReadAll, ReadStream, Receipt, Room,
+    StreamState, Subject,
 };

@@ -77,8 +77,8 @@ pub enum Output {
     CloseChannel(ChannelNumber, Refusal),
     /// `connection.close`: nothing more comes for it.
     CloseConnection(Refusal),
-    /// `connection.blocked` with this reason: do not read from whoever publishes. Told to every
-    /// connection; those that do not understand it are only not read from.
+    /// `connection.blocked` with this reason, for whoever publishes: do not read from it. Told to every
+    /// connection, of which those that publish and understand it pass it on.
     Blocked(Arc<str>),
     /// `connection.unblocked`
     Unblocked,

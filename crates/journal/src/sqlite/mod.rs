@@ -56,7 +56,8 @@ use crate::config::Config;
 use crate::error::{Error, Outage};
 use crate::event::{Position, StreamName};
 use crate::journal::{
-    Direction, Head, Health, Journal, Page, ReadAll, ReadStream, Receipt, StreamState, Subject,
+    Direction, Head, Health, Journal, Page, ReadAll, ReadStream, Receipt, Room, StreamState,
+    Subject,
 };
 use crate::limits;
 use crate::metrics::{Census, Metrics, Source};
@@ -397,6 +398,17 @@ impl Journal for Sqlite {
     fn checkpoint(&self, stream: &StreamName) -> BoxFuture<'_, Result<Option<Checkpoint>, Error>> {
         let stream = stream.clone();
         self.read(move |reader, _| reader.checkpoint(&stream).map(Ok))
+    }
+
+    fn room(&self) -> BoxFuture<'_, Result<Option<Room>, Error>> {
+        let folder = self.shared.path.parent().map(Path::to_owned).unwrap_or_default();
+        self.read(move |reader, _| {
+            let spare_bytes = reader.spare_pages()? * checkpointer::PAGE;
+            // What cannot be asked is not known to be short.
+            let disk = rustix::fs::statvfs(&folder).ok();
+            let disk_bytes = disk.map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+            Ok(Ok(disk_bytes.map(|disk_bytes| Room { disk_bytes, spare_bytes })))
+        })
     }
 
     fn head(&self) -> watch::Receiver<Head> {

@@ -198,6 +198,11 @@ impl Reader {
         }))
     }
 
+    /// Pages of the file that hold nothing.
+    pub(super) fn spare_pages(&self) -> rusqlite::Result<u64> {
+        self.connection.pragma_query_value(None, "freelist_count", |row| row.get(0)).map(unsigned)
+    }
+
     pub(super) fn checkpoint(
         &mut self,
         stream: &StreamName,

@@ -81,7 +81,9 @@ pub(super) struct Session {
     /// Answers to `basic.get` that have not come.
     gets: usize,
     publishes: bool,
-    blocked: bool,
+    /// Why nobody may publish, and whether the client was told.
+    blocked: Option<Arc<str>>,
+    told_blocked: bool,
     /// Deliveries that are not written yet: where they end in the output, and what they weigh.
     unwritten: VecDeque<(u64, u64)>,
     /// Channels with a confirm that is not written yet.
@@ -105,7 +107,8 @@ impl Session {
             held: 0,
             gets: 0,
             publishes: false,
-            blocked: false,
+            blocked: None,
+            told_blocked: false,
             unwritten: VecDeque::new(),
             confirming: Vec::new(),
             output,
@@ -153,7 +156,7 @@ impl Session {
     /// Whether more may be read: not when others must act first.
     pub(super) fn wants_more(&self) -> bool {
         match self.phase {
-            Phase::Open => !(self.blocked && self.publishes) && self.gets < GETS,
+            Phase::Open => !(self.blocked.is_some() && self.publishes) && self.gets < GETS,
             Phase::Closing => true,
             Phase::Leaving | Phase::Over => false,
         }
@@ -339,6 +342,7 @@ impl Session {
             }
             Asked::Publish(publish) => {
                 self.publishes = true;
+                self.tell_blocked();
                 if let Some(channel) = self.channels.get_mut(&number) {
                     channel.content = Some(Content::new(publish));
                 }

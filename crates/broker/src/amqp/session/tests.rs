@@ -322,10 +322,16 @@ fn nothing_more_is_read_while_others_must_act() {
     assert!(client.session.wants_more());
     client.session.tell(state::Output::Blocked("low on disk".into()));
     assert!(client.session.wants_more(), "it does not publish");
+    client.session.tell(state::Output::Unblocked);
+    client.session.tell(state::Output::Blocked("low on disk".into()));
+    assert_eq!(client.told(), ["1 BasicGetEmpty"], "who does not publish is not told");
     client.send(1, BasicPublish::default());
     assert!(!client.session.wants_more());
+    client.session.tell(state::Output::Blocked("cannot write".into()));
+    assert_eq!(client.told(), ["0 ConnectionBlocked"], "once");
     client.session.tell(state::Output::Unblocked);
     assert!(client.session.wants_more());
+    assert_eq!(client.told(), ["0 ConnectionUnblocked"]);
     let refusal = Refusal::new(Code::NotFound, "gone");
     client.session.tell(state::Output::CloseChannel(number(1), refusal));
     assert_eq!(client.session.gets, 0, "what was asked for will not come");

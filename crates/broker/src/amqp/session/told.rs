@@ -26,15 +26,12 @@ impl Session {
             state::Output::Answer(_, Answer::ConnectionClosed) => self.end(None),
             _ if self.phase == Phase::Closing => {}
             state::Output::Blocked(reason) => {
-                self.blocked = true;
-                if self.agreed.understands_blocked {
-                    let reason = &*reason;
-                    self.output.method(0, methods::ConnectionBlocked { reason });
-                }
+                self.blocked = Some(reason);
+                self.tell_blocked();
             }
             state::Output::Unblocked => {
-                self.blocked = false;
-                if self.agreed.understands_blocked {
+                self.blocked = None;
+                if mem::take(&mut self.told_blocked) {
                     self.output.method(0, methods::ConnectionUnblocked {});
                 }
             }
@@ -94,6 +91,16 @@ impl Session {
     pub(in crate::amqp) fn write_confirms(&mut self) {
         for channel in mem::take(&mut self.confirming) {
             self.write_confirm(channel);
+        }
+    }
+
+    /// Tells the client that it is blocked, once it publishes. Others are not told, as at RabbitMQ:
+    /// there are clients that then send nothing at all, acknowledgements included.
+    pub(super) fn tell_blocked(&mut self) {
+        let is_told = self.told_blocked || !self.publishes || !self.agreed.understands_blocked;
+        if let Some(reason) = self.blocked.as_deref().filter(|_| !is_told) {
+            self.output.method(0, methods::ConnectionBlocked { reason });
+            self.told_blocked = true;
         }
     }
 
