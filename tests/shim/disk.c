@@ -9,7 +9,8 @@
  *
  * Beside it also lies a page of counters, shared with the test, by which calls are made to fail:
  * without room, with an I/O error, on a read-only disk. A failed fsync behaves as Linux's does: what
- * was to be written is taken for clean afterwards, and no later fsync writes it.
+ * was to be written is taken for clean afterwards, and no later fsync writes it. An fsync may also
+ * do nothing and say that it was done.
  *
  * Files whose name ends in "-shm" are memory, not disk: they are left alone. One program at a time
  * writes to the folder; one that starts begins anew with what it finds.
@@ -49,7 +50,7 @@ struct control {
     uint64_t syncs;    /* so many fsyncs were seen */
 };
 
-enum { WRITE_FULL = 1, WRITE_ERROR = 2, SYNC_ERROR = 4, READ_ONLY = 8 };
+enum { WRITE_FULL = 1, WRITE_ERROR = 2, SYNC_ERROR = 4, READ_ONLY = 8, SYNC_LIE = 16 };
 
 struct range {
     off_t from, to;
@@ -259,8 +260,10 @@ static int sync_it(int fd) {
         struct file *file = file_of(fd);
         if (file != NULL) {
             control->syncs++;
+            int lies = (__atomic_load_n(&control->faults, __ATOMIC_ACQUIRE) & SYNC_LIE) != 0;
             error = fault(SYNC_ERROR);
-            if (error == 0) settle(file, fd);
+            if (lies) control->injected++;
+            else if (error == 0) settle(file, fd);
             else { file->count = 0; file->whole = 0; }
         }
     }

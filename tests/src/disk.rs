@@ -39,6 +39,8 @@ pub enum Fault {
     Sync = 4,
     /// Everything that would change something.
     ReadOnly = 8,
+    /// fsync: says that it was done, and was not. What a program that does not sync comes to.
+    Unsynced = 16,
 }
 
 /// What the shim has seen.
@@ -138,6 +140,55 @@ impl Disk {
         let mut value = [0; 8];
         self.control.read_exact_at(&mut value, place * 8).expect("the control page");
         u64::from_ne_bytes(value)
+    }
+}
+
+/// A file system in memory with little room; gone when dropped.
+#[derive(Debug)]
+pub struct SmallDisk {
+    folder: TempDir,
+}
+
+impl SmallDisk {
+    /// One of so many MiB; `None` when this user may not mount one.
+    #[must_use]
+    pub fn mount(mib: u32) -> Option<Self> {
+        let folder = crate::house::new_folder();
+        let mut mount = Command::new("mount");
+        let size = format!("size={mib}m");
+        mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(folder.path());
+        mount.output().ok()?.status.success().then_some(Self { folder })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Fills it until so many bytes are left.
+    pub fn fill(&self, left: u64) {
+        let about = rustix::fs::statvfs(self.folder()).expect("a file system");
+        let free = about.f_bavail * about.f_frsize;
+        let length = usize::try_from(free.saturating_sub(left)).expect("a small disk");
+        // What others write at the same time may be in the way of the last of it.
+        let _full = std::fs::write(self.ballast(), vec![1; length]);
+    }
+
+    /// Takes away what filled it.
+    pub fn make_room(&self) {
+        std::fs::remove_file(self.ballast()).expect("it was filled");
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.folder().join("ballast")
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // What still has a file open there keeps it until it ends.
+        let _unmounted = Command::new("umount").arg("--lazy").arg(self.folder()).output();
     }
 }
 

@@ -21,6 +21,7 @@ pub struct House {
     registry: Option<SocketAddr>,
     dns: Option<SocketAddr>,
     messages: Option<SocketAddr>,
+    messages_tls: Option<SocketAddr>,
     folder: TempDir,
 }
 
@@ -35,9 +36,25 @@ impl House {
     /// Like [`House::start`], in a folder that holds more files than the configuration, and with
     /// more arguments.
     pub async fn start_in(folder: TempDir, config: &str, arguments: &[&str]) -> Self {
+        let prepare = |command: &mut Command| {
+            command.args(arguments);
+        };
+        Self::start_prepared(folder, config, prepare).await
+    }
+
+    /// Like [`House::start`], in a folder that may hold the data of one before, and by a command that
+    /// is added to.
+    pub async fn start_prepared(
+        folder: TempDir,
+        config: &str,
+        prepare: impl FnOnce(&mut Command),
+    ) -> Self {
         write_config(folder.path(), config);
+        // What the last run wrote must not be taken for what this one writes.
+        let _absent_is_fine = std::fs::remove_file(folder.path().join("data/addresses.json"));
         let mut command = command_in(folder.path());
-        command.args(["up", "--config", "posthouse.yaml"]).args(arguments);
+        command.args(["up", "--config", "posthouse.yaml"]);
+        prepare(&mut command);
         let program = Program::start("posthouse", command, folder.path());
         let listeners = Vec::new();
         let mut house = Self {
@@ -47,6 +64,7 @@ impl House {
             registry: None,
             dns: None,
             messages: None,
+            messages_tls: None,
             folder,
         };
         house.read_addresses().await;
@@ -76,6 +94,7 @@ impl House {
         self.registry = one(&addresses["registry"]);
         self.dns = one(&addresses["dns"]);
         self.messages = one(&addresses["messages"]);
+        self.messages_tls = one(&addresses["messages_tls"]);
     }
 
     /// The first listener.
@@ -114,6 +133,12 @@ impl House {
         self.messages.expect("the configuration has a `messages` section")
     }
 
+    /// The same over TLS.
+    #[must_use]
+    pub fn messages_tls(&self) -> SocketAddr {
+        self.messages_tls.expect("the configuration has a section `messages.tls`")
+    }
+
     /// The temporary folder: `posthouse.yaml`, `data/` and the logs.
     #[must_use]
     pub fn folder(&self) -> &Path {
@@ -123,6 +148,12 @@ impl House {
     /// Replaces the configuration file in one step, as editors do.
     pub fn write_config(&self, config: &str) {
         write_config(self.folder.path(), config);
+    }
+
+    /// Kills it at once, and leaves its folder.
+    pub async fn kill(mut self) -> TempDir {
+        self.program.kill().await;
+        self.folder
     }
 
     /// The process.
@@ -161,8 +192,6 @@ impl House {
         drop(program);
         let config = std::fs::read_to_string(folder.path().join("posthouse.yaml"));
         let config = config.expect("the configuration is still there");
-        // What the last run wrote must not be taken for what this one writes.
-        let _absent_is_fine = std::fs::remove_file(folder.path().join("data/addresses.json"));
         Self::start_in(folder, &config, arguments).await
     }
 }

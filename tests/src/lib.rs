@@ -6,7 +6,8 @@
 //! process), [`client`] (whole HTTP calls), [`raw`] (bytes on a socket), [`program`] (any other
 //! program), [`python`] (programs in Python), [`shop`] (the sample services), [`disk`] (a disk that
 //! loses its power, or fails), [`ledger`] and [`scribe`] (writers of a journal that are killed, and
-//! what must be found of theirs), [`wait`] (conditions with a deadline).
+//! what must be found of theirs), [`traffic`] and [`tally`] (the same for messages: who sends and takes
+//! them, and what must hold of that), [`wait`] (conditions with a deadline).
 //!
 //! Everything here panics when something is wrong: it is the test that fails.
 
@@ -23,6 +24,8 @@ pub mod python;
 pub mod raw;
 pub mod scribe;
 pub mod shop;
+pub mod tally;
+pub mod traffic;
 pub mod wait;
 
 pub use house::House;

@@ -1,11 +1,8 @@
 //! The journal on a disk that is full, read-only or broken for a while: nothing confirmed is lost,
 //! writers are told why, readers go on, and service comes back by itself.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
 use posthouse_journal::sqlite::Synchronous;
-use posthouse_tests::disk::{Disk, Fault};
+use posthouse_tests::disk::{Disk, Fault, SmallDisk};
 use posthouse_tests::house::new_folder;
 use posthouse_tests::ledger::Ledger;
 use posthouse_tests::scribe::{Said, Scribe, judge};
@@ -92,36 +89,15 @@ async fn syncs_that_fail_for_a_moment() {
     check(Fault::Sync, 1, "the disk failed").await;
 }
 
-/// A file system in memory with little room; gone when dropped.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// `None` when this user may not mount one.
-    fn mount(at: &Path) -> Option<Self> {
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=6m", "tmpfs"]).arg(at);
-        mount.output().ok()?.status.success().then(|| Self(at.to_owned()))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // What still has a file open there keeps it until it ends.
-        let _unmounted = Command::new("umount").arg("--lazy").arg(&self.0).output();
-    }
-}
-
 /// Without the right to mount, the injected faults above stand for this.
 #[tokio::test]
 async fn a_small_disk_that_fills() {
-    let folder = new_folder();
-    let Some(disk) = SmallDisk::mount(folder.path()) else {
+    let Some(disk) = SmallDisk::mount(6) else {
         eprintln!("skipped: only root can mount a small disk");
         return;
     };
-    let ballast = disk.0.join("ballast");
-    std::fs::write(&ballast, vec![1; 3 << 20]).expect("there is room");
-    let data = disk.0.join("data");
+    disk.fill(3 << 20);
+    let data = disk.folder().join("data");
     let mut ledger = Ledger::default();
     let mut scribe = Scribe::start(WRITER, &data, WRITERS, Synchronous::Full, None);
     scribe.hear_until(&mut ledger, |said| match said {
@@ -134,7 +110,7 @@ async fn a_small_disk_that_fills() {
     for _ in 0..2 {
         scribe.hear_until(&mut ledger, |said| *said == Said::Read);
     }
-    std::fs::remove_file(&ballast).expect("it is there");
+    disk.make_room();
     let before = ledger.batches();
     scribe.hear_until(&mut ledger, |said| *said == Said::Serving);
     confirmed(&mut scribe, &mut ledger, 50);
