@@ -34,7 +34,7 @@ pub struct Writer {
     facts: Option<Version>,
     work: Option<Version>,
     /// Where the work is that was not yet removed, by batch.
-    places: BTreeMap<u64, Vec<Position>>,
+    places: BTreeMap<u64, Vec<(Position, Version)>>,
 }
 
 /// A batch as it was confirmed.
@@ -82,7 +82,7 @@ impl Writer {
             if found != written.iter().collect::<Vec<_>>() {
                 return Err(format!("writer {number}: the work of batch {batch} is there in part"));
             }
-            let places = events.iter().map(|event| event.position).collect();
+            let places = events.iter().map(|event| (event.position, event.version)).collect();
             writer.places.insert(*batch, places);
         }
         writer.check_work()?;
@@ -113,11 +113,15 @@ impl Writer {
         };
         let appends = vec![append(Table::Facts, self.facts), append(Table::Work, self.work)];
         let done = self.next.checked_sub(WORK_STAYS).and_then(|batch| self.places.get(&batch));
-        let removals = done.map(|places| match (self.next % 2, &places[..]) {
-            (0, [first, .., last]) => {
-                Removal::Range { stream: self.stream(Table::Work), positions: *first..=*last }
+        let stream = self.stream(Table::Work);
+        let removals = done.map(|places| match (self.next % 3, &places[..]) {
+            (0, [(first, _), .., (last, _)]) => {
+                Removal::Range { stream, positions: *first..=*last }
             }
-            _ => Removal::At(places.clone()),
+            (1, [(_, first), .., (_, last)]) => {
+                Removal::Versions { stream, versions: *first..=*last }
+            }
+            _ => Removal::At(places.iter().map(|(position, _)| *position).collect()),
         });
         let checkpoint = self.next.is_multiple_of(CHECKPOINT_EVERY).then(|| Checkpoint {
             stream: self.stream(Table::Facts),
@@ -141,8 +145,10 @@ impl Writer {
             return Err(format!("writer {}: the answer is {streams:?}", self.number));
         };
         let count = self.events(Table::Work, self.next).len();
-        let first = last.get() + 1 - u64::try_from(count).map_err(|e| e.to_string())?;
-        let places = (first..=last.get()).map(Position::new).collect();
+        let others = u64::try_from(count).map_err(|e| e.to_string())? - 1;
+        let positions = (last.get() - others..=last.get()).map(Position::new);
+        let versions = (work.get() - others..=work.get()).map(Version::new);
+        let places = positions.zip(versions).collect();
         self.places.insert(self.next, places);
         self.places.retain(|batch, _| batch + WORK_STAYS > self.next);
         (self.facts, self.work) = (Some(facts), Some(work));
