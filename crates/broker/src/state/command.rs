@@ -127,6 +127,13 @@ pub enum Act {
         /// That one and all before it.
         multiple: bool,
     },
+    /// `basic.ack` of several deliveries, one after the other, as many as were read.
+    AckEach {
+        /// The first,
+        first: DeliveryTag,
+        /// and the last.
+        last: DeliveryTag,
+    },
     /// `basic.nack`, and `basic.reject` without `multiple`
     Nack {
         /// Which delivery; 0 with `multiple` for all.
@@ -176,7 +183,7 @@ impl Act {
             Self::Cancel { .. } => Method::BasicCancel,
             Self::Publish(_) => Method::BasicPublish,
             Self::Get(_) => Method::BasicGet,
-            Self::Ack { .. } => Method::BasicAck,
+            Self::Ack { .. } | Self::AckEach { .. } => Method::BasicAck,
             Self::Nack { .. } => Method::BasicNack,
             Self::Recover { .. } => Method::BasicRecover,
             Self::SelectConfirm { .. } => Method::ConfirmSelect,

@@ -9,7 +9,7 @@ use super::event::{Definition, Event, Placed};
 use super::model::{Channel, Connection, Mode, Queue, Vhost};
 use super::permission::Allowed;
 use super::refusal::{Code, Method, Refusal, Scope};
-use crate::ids::{ChannelId, ConnectionId, LaneId, QueueId, QueueName};
+use crate::ids::{ChannelId, ConnectionId, DeliveryTag, LaneId, QueueId, QueueName};
 
 /// What a command comes to.
 #[derive(Debug)]
@@ -33,6 +33,8 @@ pub(super) struct Deciding<'a> {
     more: Vec<(QueueId, u64, u64)>,
     /// Bytes that go to the journal.
     pub(super) bytes: usize,
+    /// What was settled before something was refused, so that it does not come back.
+    pub(super) settled: Vec<(ChannelId, DeliveryTag)>,
 }
 
 /// A channel on which something is asked.
@@ -61,7 +63,7 @@ impl State {
 impl<'a> Deciding<'a> {
     fn new(state: &'a State, now: Timestamp) -> Self {
         let (events, placed, next, more) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { state, now, events, placed, next, more, bytes: 0 }
+        Self { state, now, events, placed, next, more, bytes: 0, settled: Vec::new() }
     }
 
     fn finish(mut self) -> Vec<Event> {
@@ -241,6 +243,7 @@ impl<'a> Deciding<'a> {
             Act::Publish(publishes) => self.publish(on, publishes),
             Act::Get(get) => self.get(on, &get),
             Act::Ack { tag, multiple } => self.ack(on, tag, multiple),
+            Act::AckEach { first, last } => self.ack_each(on, first, last),
             Act::Nack { tag, multiple, requeue } => self.nack(on, tag, multiple, requeue),
             Act::Recover { requeue, no_wait } => self.recover(on, requeue, no_wait),
             Act::SelectConfirm { no_wait } => self.select_confirm(on, no_wait),

@@ -98,6 +98,28 @@ impl<'a> Deciding<'a> {
         self.settle_tags(on, tag, multiple, How::Acked)
     }
 
+    /// Acknowledges them one after the other. Those before one that is unknown are not undone by it.
+    pub(super) fn ack_each(
+        &mut self,
+        on: On<'a>,
+        first: DeliveryTag,
+        last: DeliveryTag,
+    ) -> Result<(), Refusal> {
+        let all = (first.get()..=last.get()).map(DeliveryTag::new);
+        let known = all.take_while(|tag| on.channel.unacked.contains_key(tag) && !is_held(on, tag));
+        let tags: Vec<DeliveryTag> = known.collect();
+        let next = tags.last().map_or(first.get(), |tag| tag.get() + 1);
+        let is_refused = next <= last.get();
+        if is_refused && !matches!(on.channel.mode, Mode::Tx(_)) {
+            self.settled.extend(tags.iter().map(|tag| (on.id, *tag)));
+        }
+        self.settle_all(on, Settlement { tags, how: How::Acked });
+        if is_refused {
+            return Err(failed(format!("unknown delivery tag {next}")));
+        }
+        Ok(())
+    }
+
     pub(super) fn nack(
         &mut self,
         on: On<'a>,
@@ -117,11 +139,7 @@ impl<'a> Deciding<'a> {
         how: How,
     ) -> Result<(), Refusal> {
         let unacked = &on.channel.unacked;
-        let held = match &on.channel.mode {
-            Mode::Tx(tx) => tx.acks.as_slice(),
-            Mode::Plain | Mode::Confirm(_) => &[],
-        };
-        let is_held = |tag: &DeliveryTag| held.iter().any(|held| held.tags.contains(tag));
+        let is_held = |tag: &DeliveryTag| is_held(on, tag);
         let all = multiple && tag.get() == 0;
         let is_known = all || (unacked.contains_key(&tag) && !is_held(&tag));
         let tags: Vec<DeliveryTag> = match multiple {
@@ -136,13 +154,20 @@ impl<'a> Deciding<'a> {
         if !is_right {
             return Err(failed(format!("unknown delivery tag {tag}")));
         }
-        let settlement = Settlement { tags, how };
+        self.settle_all(on, Settlement { tags, how });
+        Ok(())
+    }
+
+    /// Settles what is known, or holds it until the transaction is committed.
+    fn settle_all(&mut self, on: On<'a>, settlement: Settlement) {
+        if settlement.tags.is_empty() {
+            return;
+        }
         if matches!(on.channel.mode, Mode::Tx(_)) {
             self.push(Event::HeldAck(on.id, settlement));
         } else {
             self.settle(on, settlement);
         }
-        Ok(())
     }
 
     pub(super) fn settle(&mut self, on: On<'a>, settlement: Settlement) {
@@ -242,8 +267,18 @@ impl<'a> Deciding<'a> {
         let connection = state.connections.get(&id.connection);
         let channel: Option<&Channel> = connection.and_then(|found| found.channels.get(&id.number));
         if let Some(channel) = channel {
-            self.come_back(channel.unacked.values());
+            let settled = std::mem::take(&mut self.settled);
+            let left = channel.unacked.iter().filter(|(tag, _)| !settled.contains(&(id, **tag)));
+            self.come_back(left.map(|(_, unacked)| unacked));
         }
+    }
+}
+
+/// Whether a transaction settles it already.
+fn is_held(on: On<'_>, tag: &DeliveryTag) -> bool {
+    match &on.channel.mode {
+        Mode::Tx(tx) => tx.acks.iter().any(|held| held.tags.contains(tag)),
+        Mode::Plain | Mode::Confirm(_) => false,
     }
 }
 

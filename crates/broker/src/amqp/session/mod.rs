@@ -199,6 +199,26 @@ impl Session {
         self.requests.push(request);
     }
 
+    /// Acknowledgements that follow each other are asked for as one.
+    fn request_act(&mut self, id: ChannelNumber, act: Act) {
+        self.hand_in_batch();
+        if let Act::Ack { tag, multiple: false } = act
+            && let Some(Request::Act(channel, before)) = self.requests.last_mut()
+            && *channel == id
+        {
+            let (first, last) = match before {
+                Act::Ack { tag, multiple: false } => (*tag, *tag),
+                Act::AckEach { first, last } => (*first, *last),
+                _ => return self.requests.push(Request::Act(id, act)),
+            };
+            if last.get().checked_add(1) == Some(tag.get()) {
+                *before = Act::AckEach { first, last: tag };
+                return;
+            }
+        }
+        self.requests.push(Request::Act(id, act));
+    }
+
     fn hand_in_batch(&mut self) {
         if !self.batch.is_empty() {
             let batch = mem::take(&mut self.batch);
@@ -338,7 +358,7 @@ impl Session {
                     channel.gets += 1;
                     self.gets += 1;
                 }
-                self.request(Request::Act(id, act));
+                self.request_act(id, act);
             }
             Asked::Publish(publish) => {
                 self.publishes = true;

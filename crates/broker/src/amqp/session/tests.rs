@@ -169,6 +169,25 @@ fn publishes_of_one_read_are_handed_in_together() {
 }
 
 #[test]
+fn acknowledgements_that_follow_each_other_are_handed_in_together() {
+    let mut client = Client::with_channel();
+    for (delivery_tag, multiple) in
+        [(3, false), (4, false), (5, false), (7, false), (8, true), (9, false), (10, false)]
+    {
+        client.send(1, BasicAck { delivery_tag, multiple });
+    }
+    client.send(1, BasicGet::default());
+    client.send(1, BasicAck { delivery_tag: 11, multiple: false });
+    let single = |tag, multiple| Act::Ack { tag: DeliveryTag::new(tag), multiple };
+    let each =
+        |first, last| Act::AckEach { first: DeliveryTag::new(first), last: DeliveryTag::new(last) };
+    let mut acts = client.acts();
+    assert!(matches!(acts.remove(4), Act::Get(_)));
+    let expected = [each(3, 5), single(7, false), single(8, true), each(9, 10), single(11, false)];
+    assert_eq!(acts, expected);
+}
+
+#[test]
 fn frames_out_of_place_close_the_connection() {
     check_hard(Code::ChannelError, |client| client.send(2, ConfirmSelect::default()));
     check_hard(Code::ChannelError, |client| client.send(1, ChannelOpen::default()));

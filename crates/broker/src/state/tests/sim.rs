@@ -342,6 +342,16 @@ impl Sim {
                 self.act(id, Act::Nack { tag, multiple, requeue: false })?;
                 self.model.settle(id, &ended, false, true);
             }
+            2 if !multiple => {
+                // As far as those are known that follow; the first that is not closes the channel.
+                let (first, last) =
+                    (DeliveryTag::new(tag), DeliveryTag::new(tag + self.luck.u64(..3)));
+                let tags = self.tags(id);
+                let known = (tag..=last.get()).take_while(|tag| tags.contains(tag));
+                let known: Vec<u64> = known.collect();
+                self.act(id, Act::AckEach { first, last })?;
+                self.model.settle(id, &known, false, false);
+            }
             _ => {
                 self.act(id, ack(tag, multiple))?;
                 self.model.settle(id, &ended, false, false);
