@@ -4,7 +4,7 @@
 //!
 //! In reading order: [`house`] (Posthouse itself), [`backend`] (scripted services in this
 //! process), [`client`] (whole HTTP calls), [`raw`] (bytes on a socket), [`program`] (any other
-//! program), [`python`] (programs in Python), [`shop`] (the sample services), [`disk`] (a disk that
+//! program), [`rabbitmq`], [`python`] (programs in Python), [`shop`] (the sample services), [`disk`] (a disk that
 //! loses its power, or fails), [`ledger`] and [`scribe`] (writers of a journal that are killed, and
 //! what must be found of theirs), [`traffic`] and [`tally`] (the same for messages: who sends and takes
 //! them, and what must hold of that), [`wait`] (conditions with a deadline).
@@ -21,6 +21,7 @@ pub mod house;
 pub mod ledger;
 pub mod program;
 pub mod python;
+pub mod rabbitmq;
 pub mod raw;
 pub mod scribe;
 pub mod shop;

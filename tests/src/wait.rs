@@ -15,13 +15,23 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// Tries `look` until it succeeds and returns what it found; panics with its last error once
 /// [`PATIENCE`] is over. `what` completes the sentence "waited for …".
-pub async fn eventually<T, E, F, Fut>(what: &str, mut look: F) -> T
+pub async fn eventually<T, E, F, Fut>(what: &str, look: F) -> T
 where
     E: Display,
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<T, E>>,
 {
-    let deadline = Instant::now() + PATIENCE;
+    eventually_within(PATIENCE, what, look).await
+}
+
+/// Like [`eventually`], for what takes longer.
+pub async fn eventually_within<T, E, F, Fut>(patience: Duration, what: &str, mut look: F) -> T
+where
+    E: Display,
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+{
+    let deadline = Instant::now() + patience;
     let mut last = "the first look did not end".to_owned();
     loop {
         match tokio::time::timeout_at(deadline, look()).await {
@@ -29,7 +39,7 @@ where
             Ok(Err(error)) => last = error.to_string(),
             Err(_deadline) => {}
         }
-        assert!(Instant::now() < deadline, "waited {PATIENCE:?} for {what}: {last}");
+        assert!(Instant::now() < deadline, "waited {patience:?} for {what}: {last}");
         sleep(PAUSE).await;
     }
 }

@@ -13,11 +13,12 @@ use crate::steps::run_command;
 use crate::{target, workspace};
 
 /// Programs that must be on the path, and the Debian packages that bring them.
-const PROGRAMS: [(&str, &str); 5] = [
+const PROGRAMS: [(&str, &str); 6] = [
     ("curl", "curl"),
     ("node", "nodejs"),
     ("npm", "npm"),
     ("python3", "python3-venv"),
+    ("rabbitmq-server", "rabbitmq-server"),
     ("victoria-metrics", "victoria-metrics"),
 ];
 
@@ -121,7 +122,9 @@ fn environment(
 /// Where a program is on the path.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+    // Debian keeps servers where a user's path often does not lead.
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
+    folders.map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
 fn missing_packages() -> Vec<&'static str> {
@@ -141,6 +144,8 @@ fn python_can_make_environments() -> bool {
 
 fn apt_get() -> Command {
     let mut command = Command::new("apt-get");
-    command.env("DEBIAN_FRONTEND", "noninteractive").current_dir(Path::new("/"));
+    // Servers are installed to be started by tests: in this run level none is started as a service.
+    command.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
+    command.current_dir(Path::new("/"));
     command
 }
