@@ -3,9 +3,10 @@
 //! prints a table; `--write` puts that table into BENCHMARKS.md with the machine it is from.
 //!
 //! Reading order: [`gateway`] (CPU, speed and memory beside other proxies; [`guard`]: what asking who calls adds), [`failover`],
-//! [`reload`], [`instructions`], [`journal`], [`registry`]; then what they share: [`peers`] (how each proxy is started),
+//! [`reload`], [`instructions`], [`journal`], [`registry`], [`broker`] (with [`rabbitmq`]); then what they share: [`peers`] (how each proxy is started),
 //! [`work`] (what it is given to do), [`load`], [`process`], [`stats`], [`report`].
 
+mod broker;
 mod failover;
 mod gateway;
 mod guard;
@@ -17,6 +18,7 @@ mod load;
 mod machine;
 mod peers;
 mod process;
+mod rabbitmq;
 mod registry;
 mod reload;
 mod report;
@@ -44,6 +46,8 @@ enum Bench {
     Instructions(instructions::Options),
     /// Durable appends beside SQLite alone, a long run, and the start with many events.
     Journal(journal::Options),
+    /// Messages a second, their cost and memory, beside RabbitMQ.
+    Broker(broker::Options),
     /// Registrations, reads and ten thousand waiting reads, beside etcd.
     Registry(registry::Options),
 }
@@ -57,6 +61,7 @@ pub(crate) fn run(args: Vec<String>) -> anyhow::Result<()> {
         Bench::Reload(options) => reload::run(&options),
         Bench::Instructions(options) => instructions::run(&options),
         Bench::Journal(options) => journal::run(&options),
+        Bench::Broker(options) => broker::run(&options),
         Bench::Registry(options) => registry::run(&options),
     }
 }

@@ -23,7 +23,7 @@ const DESCRIPTORS: u64 = 65_536;
 pub(crate) struct Launch {
     pub(crate) program: PathBuf,
     pub(crate) args: Vec<OsString>,
-    pub(crate) env: Vec<(&'static str, &'static str)>,
+    pub(crate) env: Vec<(&'static str, OsString)>,
 }
 
 /// A running program with all its threads and children.
@@ -55,8 +55,8 @@ impl Launch {
         self
     }
 
-    pub(crate) fn env(mut self, name: &'static str, value: &'static str) -> Self {
-        self.env.push((name, value));
+    pub(crate) fn env(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
+        self.env.push((name, value.into()));
         self
     }
 
@@ -71,7 +71,7 @@ impl Launch {
                 command
             }
         };
-        command.args(&self.args).envs(self.env.iter().copied());
+        command.args(&self.args).envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
 
