@@ -1,5 +1,6 @@
 //! The `messages:` section of the configuration: as written ([`Raw`]), and as checked ([`Config`]).
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path as FilePath, PathBuf};
 use std::time::Duration;
@@ -32,8 +33,112 @@ pub struct Raw {
     /// How long a connection may be silent before it is given up; `0s` for ever. The client may ask for
     /// less.
     pub heartbeat: Span,
+    /// Publishing over HTTP, for services that have no client of AMQP; on an address of its own, on which
+    /// the broker's users publish with the permissions that they have.
+    pub http: Option<RawHttp>,
+    /// RabbitMQ's management HTTP API, as far as tools (Celery's Flower, KEDA, `rabbitmqadmin`) read it.
+    /// The broker's users look at it, if they have a tag like `monitoring`.
+    pub management: Option<RawManagement>,
+    /// Services that are called for each message of a queue, by the names of the subscriptions.
+    pub subscriptions: BTreeMap<String, RawSubscription>,
     /// How much the broker takes on.
     pub limits: RawLimits,
+}
+
+/// Publishing over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "MessagesHttp")]
+pub struct RawHttp {
+    /// The address; port 0 takes a free one.
+    pub address: String,
+}
+
+/// RabbitMQ's management HTTP API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "MessagesManagement")]
+pub struct RawManagement {
+    /// The address; port 0 takes a free one.
+    pub address: String,
+}
+
+impl Default for RawManagement {
+    fn default() -> Self {
+        Self { address: "127.0.0.1:15672".into() }
+    }
+}
+
+impl Default for RawHttp {
+    fn default() -> Self {
+        Self { address: "127.0.0.1:8672".into() }
+    }
+}
+
+/// A service that is called, by `POST`, for each message of a queue. An answer of 200 to 299 takes the
+/// message; after 400, 413, 415 and 422 it is dead, for it would be refused again; after everything else
+/// it is tried again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "MessagesSubscription")]
+pub struct RawSubscription {
+    /// The queue. If it is not there it is declared, durable, with a queue `NAME.dead` for messages that
+    /// cannot be delivered.
+    pub queue: String,
+    /// Its virtual host; that of the section if left out.
+    #[serde(default)]
+    pub vhost: Option<String>,
+    /// The service: from `services`, or any name in the registry. Its instances are called over HTTP/1.1.
+    pub service: String,
+    /// The path of the calls.
+    #[serde(default = "root")]
+    pub path: String,
+    /// Calls at the same time. A message that waits to be tried again counts.
+    #[serde(default = "eight")]
+    pub concurrency: u16,
+    /// How long a call may take.
+    #[serde(default = "ten_seconds")]
+    pub timeout: Span,
+    /// Calls for one message, after which it is dead: it goes where the dead of its queue go
+    /// (`x-dead-letter-exchange`), if anywhere. They are counted anew after a restart.
+    #[serde(default = "ten")]
+    pub attempts: u32,
+    /// The pauses between the calls for one message.
+    #[serde(default)]
+    pub backoff: RawBackoff,
+}
+
+/// Pauses that grow: each is twice the one before, less a random part of up to a half.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "MessagesBackoff")]
+pub struct RawBackoff {
+    /// The first.
+    pub first: Span,
+    /// The longest.
+    pub most: Span,
+}
+
+impl Default for RawBackoff {
+    fn default() -> Self {
+        Self { first: Span(Duration::from_secs(1)), most: Span(Duration::from_secs(300)) }
+    }
+}
+
+fn root() -> String {
+    "/".into()
+}
+
+fn eight() -> u16 {
+    8
+}
+
+fn ten() -> u32 {
+    10
+}
+
+fn ten_seconds() -> Span {
+    Span(Duration::from_secs(10))
 }
 
 /// AMQP over TLS.
@@ -114,6 +219,8 @@ pub struct RawLimits {
     pub vhosts: usize,
     /// Users; one more is refused.
     pub users: usize,
+    /// Push subscriptions that are declared over the admin API; one more is refused.
+    pub subscriptions: usize,
     /// A message's body; a larger one closes the channel (406). Persistent ones are an event of the
     /// journal each, so that it cannot be more than `journal.limits.event` but for 256KiB.
     pub message: Size,
@@ -144,6 +251,13 @@ pub struct RawLimits {
     /// Bytes that a transaction of a channel may hold before it is committed; more closes the channel
     /// (406).
     pub transaction: Size,
+    /// Connections to the HTTP door, and as many to the management API; one more is closed at once.
+    pub http_connections: usize,
+    /// Bytes of messages that are being published over HTTP; beyond them further ones wait, and are told
+    /// 503 after ten seconds.
+    pub http_bytes: Size,
+    /// How long a message may be delayed; a longer delay is refused (422).
+    pub delay: Span,
 }
 
 impl Default for Raw {
@@ -154,6 +268,9 @@ impl Default for Raw {
             vhost: "/".into(),
             users: Vec::new(),
             heartbeat: Span(Duration::from_secs(60)),
+            http: None,
+            management: None,
+            subscriptions: BTreeMap::new(),
             limits: RawLimits::default(),
         }
     }
@@ -174,6 +291,7 @@ impl Default for RawLimits {
             bindings: 500_000,
             vhosts: 1000,
             users: 10_000,
+            subscriptions: 1000,
             message: Size(JOURNAL_EVENT - PROPERTIES),
             header: Size(PROPERTIES / 2),
             memory: Size(256 << 20),
@@ -186,6 +304,9 @@ impl Default for RawLimits {
             loads: 4,
             queue: 1024,
             transaction: Size(16 << 20),
+            http_connections: 1000,
+            http_bytes: Size(64 << 20),
+            delay: Span(Duration::from_secs(365 * 24 * 3600)),
         }
     }
 }
@@ -198,7 +319,42 @@ pub struct Config {
     pub(crate) vhost: String,
     pub(crate) users: Vec<RawUser>,
     pub(crate) heartbeat: Duration,
+    pub(crate) http: Option<SocketAddr>,
+    pub(crate) management: Option<SocketAddr>,
+    pub(crate) subscriptions: Vec<Subscription>,
     pub(crate) limits: RawLimits,
+}
+
+/// A service that is called for each message of a queue, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// Its name.
+    pub name: String,
+    /// The virtual host.
+    pub vhost: String,
+    /// The queue.
+    pub queue: String,
+    /// The service.
+    pub service: String,
+    /// The path of the calls.
+    pub path: String,
+    /// Calls at the same time.
+    pub concurrency: u16,
+    /// How long a call may take.
+    pub timeout: Duration,
+    /// Calls for one message.
+    pub attempts: u32,
+    /// The pauses between them.
+    pub backoff: Backoff,
+}
+
+/// Pauses that grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    /// The first.
+    pub first: Duration,
+    /// The longest.
+    pub most: Duration,
 }
 
 /// AMQP over TLS, checked. The files are read when it starts.
@@ -228,6 +384,19 @@ impl Config {
         for (index, user) in raw.users.iter().enumerate() {
             check_user(user, &path.key("users").index(index), report);
         }
+        let http = raw.http.as_ref();
+        let http = http.and_then(|http| {
+            check_address(&http.address, &path.key("http").key("address"), report)
+        });
+        let management = raw.management.as_ref().and_then(|management| {
+            let path = path.key("management").key("address");
+            check_address(&management.address, &path, report)
+        });
+        let check = |(name, subscription): (&String, &RawSubscription)| {
+            let path = path.key("subscriptions").key(name);
+            check_subscription(name, subscription, &raw.vhost, &path, report)
+        };
+        let subscriptions = raw.subscriptions.iter().map(check).collect();
         check_limits(&raw.limits, &path.key("limits"), report);
         let findings = &report.findings()[before..];
         let mistaken = findings.iter().any(|finding| finding.severity == Severity::Error);
@@ -238,6 +407,9 @@ impl Config {
             vhost: raw.vhost.clone(),
             users: raw.users.clone(),
             heartbeat: raw.heartbeat.0,
+            http,
+            management,
+            subscriptions,
             limits: raw.limits.clone(),
         })
     }
@@ -259,6 +431,24 @@ impl Config {
         self.address
     }
 
+    /// The virtual host that is meant where none is named.
+    #[must_use]
+    pub fn vhost(&self) -> &str {
+        &self.vhost
+    }
+
+    /// How much the broker takes on.
+    #[must_use]
+    pub const fn limits(&self) -> &RawLimits {
+        &self.limits
+    }
+
+    /// The subscriptions that it declares.
+    #[must_use]
+    pub fn subscriptions(&self) -> &[Subscription] {
+        &self.subscriptions
+    }
+
     /// The limits of the rules, with or without a journal, of which one command may write so many
     /// bytes.
     pub(crate) fn state_limits(&self, journal: bool, command: usize) -> Limits {
@@ -273,6 +463,7 @@ impl Config {
             bindings: limits.bindings,
             vhosts: limits.vhosts,
             users: limits.users,
+            subscriptions: limits.subscriptions,
             message: size(limits.message),
             memory: size(limits.memory),
             window: limits.window,
@@ -296,7 +487,19 @@ impl Default for Config {
     fn default() -> Self {
         let Raw { vhost, users, heartbeat, limits, .. } = Raw::default();
         let address = (Ipv4Addr::LOCALHOST, 5672).into();
-        Self { address, tls: None, vhost, users, heartbeat: heartbeat.0, limits }
+        let (http, management, subscriptions) = (None, None, Vec::new());
+        let heartbeat = heartbeat.0;
+        Self {
+            address,
+            tls: None,
+            vhost,
+            users,
+            heartbeat,
+            http,
+            management,
+            subscriptions,
+            limits,
+        }
     }
 }
 
@@ -313,6 +516,67 @@ fn check_tls(raw: &RawTls, path: &Path, report: &mut Report) -> Option<Tls> {
     let address = check_address(&raw.address, &path.key("address"), report)?;
     let RawTls { cert, key, clients, .. } = raw.clone();
     Some(Tls { address, cert, key, clients })
+}
+
+impl Subscription {
+    /// Checks what is said of a subscription; `vhost` is meant where none is named.
+    ///
+    /// # Errors
+    /// With the first mistake: where it is, and what it is.
+    pub fn check(name: &str, raw: &RawSubscription, vhost: &str) -> Result<Self, (String, String)> {
+        let mut report = Report::new();
+        let checked = check_subscription(name, raw, vhost, &Path::root(), &mut report);
+        match report.findings().first() {
+            Some(mistake) => Err((mistake.path.to_string(), mistake.message.clone())),
+            None => Ok(checked),
+        }
+    }
+}
+
+fn check_subscription(
+    name: &str,
+    raw: &RawSubscription,
+    vhost: &str,
+    path: &Path,
+    report: &mut Report,
+) -> Subscription {
+    if name.is_empty() || name.len() > 200 {
+        report.error(path, "a subscription has a name of 1 to 200 bytes");
+    }
+    for (key, text) in [("queue", &raw.queue), ("service", &raw.service)] {
+        if text.is_empty() || text.len() > 200 {
+            report.error(&path.key(key), "a name has 1 to 200 bytes");
+        }
+    }
+    if !raw.path.starts_with('/') || raw.path.parse::<::http::uri::PathAndQuery>().is_err() {
+        let message = format!("`{}` is not a path", raw.path);
+        report.error(&path.key("path"), message).help("write it like `/messages`");
+    }
+    if raw.concurrency == 0 {
+        report.error(&path.key("concurrency"), "without any call nothing would be delivered");
+    }
+    if raw.attempts == 0 {
+        report.error(&path.key("attempts"), "without any call nothing would be delivered");
+    }
+    if raw.timeout.0.is_zero() {
+        report.error(&path.key("timeout"), "this time cannot be 0");
+    }
+    let RawBackoff { first, most } = &raw.backoff;
+    if first.0.is_zero() || first.0 > most.0 {
+        let message = "the first pause is more than 0, and not longer than `most`";
+        report.error(&path.key("backoff").key("first"), message);
+    }
+    Subscription {
+        name: name.to_owned(),
+        vhost: raw.vhost.clone().unwrap_or_else(|| vhost.to_owned()),
+        queue: raw.queue.clone(),
+        service: raw.service.clone(),
+        path: raw.path.clone(),
+        concurrency: raw.concurrency,
+        timeout: raw.timeout.0,
+        attempts: raw.attempts,
+        backoff: Backoff { first: first.0, most: most.0 },
+    }
 }
 
 fn check_user(user: &RawUser, path: &Path, report: &mut Report) {
@@ -345,10 +609,12 @@ fn check_limits(limits: &RawLimits, path: &Path, report: &mut Report) {
         ("bindings", limits.bindings),
         ("vhosts", limits.vhosts),
         ("users", limits.users),
+        ("subscriptions", limits.subscriptions),
         ("window", limits.window),
         ("outgoing", limits.outgoing),
         ("loads", limits.loads),
         ("queue", limits.queue),
+        ("http_connections", limits.http_connections),
     ];
     for (key, _) in counts.iter().filter(|(_, count)| *count == 0) {
         report.error(&path.key(key), "a limit of 0 would refuse everything");
@@ -361,6 +627,7 @@ fn check_limits(limits: &RawLimits, path: &Path, report: &mut Report) {
         ("windows_bytes", limits.windows_bytes),
         ("outgoing_bytes", limits.outgoing_bytes),
         ("transaction", limits.transaction),
+        ("http_bytes", limits.http_bytes),
     ];
     for (key, _) in sizes.iter().filter(|(_, size)| size.0 == 0) {
         report.error(&path.key(key), "a limit of 0 would refuse everything");

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use posthouse_journal::driver::{self, RecoverError};
 
@@ -41,6 +42,12 @@ pub enum Error {
     /// It was refused; nothing has changed.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// Publishers are blocked, for this reason.
+    #[error("publishing is blocked now: {0}")]
+    Blocked(Arc<str>),
+    /// It was not answered in time: it may have been done or not.
+    #[error("the broker does not answer now")]
+    Unanswered,
     /// It is shutting down.
     #[error("the broker is shutting down")]
     Stopped,

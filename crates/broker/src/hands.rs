@@ -9,7 +9,8 @@ use posthouse_journal::{Direction, Journal, Page, ReadStream, StreamName, Versio
 use crate::ids::LaneId;
 use crate::service::{Mailboxes, Shared};
 use crate::state::{
-    Answer, Code, Command, Effect, Loaded, Note, Output, Refusal, State, lane_stream,
+    Answer, Code, Command, Definition, Effect, Event, Loaded, Note, Output, Refusal, State,
+    lane_stream,
 };
 use crate::stored::read_message;
 
@@ -59,7 +60,15 @@ impl Hands<State> for Carrier {
         let shared = Arc::clone(&self.shared);
         let mut mailboxes = shared.mailboxes();
         for Done { events, effects } in done {
-            events.iter().for_each(|event| shared.metrics.happened(event));
+            for event in &events {
+                shared.metrics.happened(event);
+                if let Event::Defined(
+                    Definition::SubscriptionPut(_) | Definition::SubscriptionDeleted(_),
+                ) = event
+                {
+                    shared.subscriptions.notify_one();
+                }
+            }
             for effect in effects {
                 match effect {
                     Effect::Tell(connection, output) => {

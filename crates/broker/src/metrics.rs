@@ -31,6 +31,23 @@ struct ByReason {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BySubscription {
+    subscription: String,
+    outcome: &'static str,
+}
+
+/// What came of a call for a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    /// The service has taken it.
+    Taken,
+    /// It has not; it may be called again.
+    Failed,
+    /// The message was given up.
+    Dead,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByQueue {
     vhost: String,
     queue: String,
@@ -45,6 +62,7 @@ pub(crate) struct Metrics {
     settled: Family<ByOutcome, Counter>,
     loaded: Counter,
     closed: Family<ByReason, Counter>,
+    pushed: Family<BySubscription, Counter>,
 }
 
 impl Metrics {
@@ -73,6 +91,11 @@ impl Metrics {
             "refused",
             "Channels and connections closed for a mistake, by its name",
             metrics.closed.clone(),
+        );
+        all.register(
+            "pushed",
+            "Calls of push subscriptions, and messages that were given up",
+            metrics.pushed.clone(),
         );
         all.register_collector(Box::new(Figures(Arc::downgrade(shared))));
     }
@@ -117,6 +140,17 @@ impl Metrics {
             }
             _ => {}
         }
+    }
+
+    /// Subscriptions are declared by operators, who bound their number.
+    pub(crate) fn pushed(&self, subscription: &str, outcome: Pushed) {
+        let outcome = match outcome {
+            Pushed::Taken => "taken",
+            Pushed::Failed => "failed",
+            Pushed::Dead => "dead",
+        };
+        let subscription = subscription.to_owned();
+        self.pushed.get_or_create(&BySubscription { subscription, outcome }).inc();
     }
 
     pub(crate) fn loaded(&self, count: usize) {

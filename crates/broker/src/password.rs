@@ -12,7 +12,8 @@ pub(crate) const NOBODY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA
 const SALT: usize = 4;
 
 /// The hash of a password, with a salt of its own.
-pub(crate) fn hash(password: &[u8]) -> String {
+#[must_use]
+pub fn hash(password: &[u8]) -> String {
     let random = Uuid::new_v4().into_bytes();
     let salt: [u8; SALT] = [random[0], random[1], random[2], random[3]];
     STANDARD.encode([&salt[..], &digest(&salt, password)].concat())

@@ -11,7 +11,7 @@ use posthouse_base::task::Tasks;
 use posthouse_base::time::Timestamp;
 use posthouse_journal::driver::{self, Clock, Driver, Pending, Settings};
 use posthouse_journal::{Journal, StreamName};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use uuid::Uuid;
 
 use crate::alarm;
@@ -47,6 +47,8 @@ pub(crate) struct Shared {
     mailboxes: Mutex<Mailboxes>,
     next_connection: AtomicU64,
     pub(crate) loads: Semaphore,
+    /// Told when subscriptions have changed.
+    pub(crate) subscriptions: Notify,
 }
 
 /// Where each connection is told what it is told. What is in them is bounded by the rules: deliveries
@@ -118,6 +120,7 @@ impl Handle {
             mailboxes: Mutex::default(),
             next_connection: AtomicU64::new(1),
             loads: Semaphore::new(config.limits.loads),
+            subscriptions: Notify::new(),
             config,
         });
         driver.run(Carrier::new(Arc::clone(&shared), journal.clone()), tasks);
@@ -164,6 +167,15 @@ impl Handle {
     /// # Errors
     /// [`Error::Refused`] with what closes the connection: no such virtual host, not permitted.
     pub async fn enter(&self, entrance: Entrance) -> Result<(Asking, Told), Error> {
+        self.open(entrance, false).await
+    }
+
+    /// Lets in a client, or a part of the house, which is asked for no permission.
+    pub(crate) async fn open(
+        &self,
+        entrance: Entrance,
+        is_house: bool,
+    ) -> Result<(Asking, Told), Error> {
         let shared = &self.shared;
         let connection = ConnectionId::new(shared.next_connection.fetch_add(1, Ordering::Relaxed));
         let (sender, mailbox) = mpsc::unbounded_channel();
@@ -179,6 +191,7 @@ impl Handle {
             understands_cancel,
             secret: Uuid::new_v4().as_u64_pair().0,
             client,
+            is_house,
         };
         let opened = shared.driver.command(Command::Open(open)).await;
         let asking = Asking {
@@ -404,6 +417,11 @@ impl Told {
     /// The next thing; `None` when the connection is over. May be dropped at any time.
     pub async fn next(&mut self) -> Option<Output> {
         self.mailbox.recv().await
+    }
+
+    /// Whether nothing more will be told.
+    pub(crate) fn is_over(&self) -> bool {
+        self.mailbox.is_closed()
     }
 
     /// The next thing, if it is there already: so that many are written at once.

@@ -179,6 +179,13 @@ impl State {
             Definition::Permitted { user, vhost, permissions } => {
                 self.permit(user, vhost, permissions.as_ref());
             }
+            Definition::SubscriptionPut(subscription) => {
+                let name = Arc::from(&*subscription.name);
+                self.subscriptions.insert(name, Arc::clone(subscription));
+            }
+            Definition::SubscriptionDeleted(name) => {
+                self.subscriptions.remove(name);
+            }
             Definition::ExchangeDeclared(spec) => self.put_exchange(spec),
             Definition::ExchangeDeleted { vhost, exchange, .. } => {
                 self.delete_exchange(vhost, exchange);

@@ -46,7 +46,7 @@ impl State {
             }
         }
         for connection in self.connections.values_mut() {
-            if connection.open.user == *name && connection.open.vhost == *vhost {
+            if connection.open.is_of(name) && connection.open.vhost == *vhost {
                 connection.allowed = Arc::clone(&allowed);
             }
         }
@@ -55,9 +55,13 @@ impl State {
     pub(super) fn open(&mut self, open: &Open, effects: &mut Vec<Effect>) {
         let user = self.users.get(&open.user);
         let allowed = user.and_then(|user| user.allowed.get(&open.vhost));
+        let allowed = match open.is_house {
+            true => Arc::new(Allowed::all()),
+            false => allowed.map(|(_, allowed)| Arc::clone(allowed)).unwrap_or_default(),
+        };
         let connection = Connection {
             open: open.clone(),
-            allowed: allowed.map(|(_, allowed)| Arc::clone(allowed)).unwrap_or_default(),
+            allowed,
             channels: BTreeMap::new(),
             queues: std::collections::BTreeSet::new(),
             outgoing: (0, 0),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::config::Subscription;
 use crate::ids::{
     ChannelId, ConnectionId, ConsumerTag, DeliveryTag, ExchangeName, LaneId, QueueName, RoutingKey,
     UserName, VhostName,
@@ -71,6 +72,15 @@ pub struct Open {
     pub secret: u64,
     /// What the client says of itself: for people.
     pub client: Table,
+    /// Whether it is a part of the house itself, which may do everything, whatever users there are.
+    pub is_house: bool,
+}
+
+impl Open {
+    /// Whether it is a client of that user.
+    pub(crate) fn is_of(&self, user: &UserName) -> bool {
+        !self.is_house && self.user == *user
+    }
 }
 
 /// Something asked on a channel.
@@ -413,6 +423,10 @@ pub enum Ask {
         /// What; `None` for nothing, not even opening it.
         permissions: Option<Permissions>,
     },
+    /// Has a service called for each message of a queue, or says something else of that.
+    PutSubscription(Arc<Subscription>),
+    /// Has it called no more.
+    DeleteSubscription(Arc<str>),
     /// Closes a connection with this reason.
     Disconnect {
         /// Which.

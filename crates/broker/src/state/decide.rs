@@ -174,7 +174,7 @@ impl<'a> Deciding<'a> {
             return refused(Code::NotAllowed, format!("vhost {vhost} not found"));
         }
         let known = self.state.users.get(user);
-        if !known.is_some_and(|known| known.allowed.contains_key(vhost)) {
+        if !open.is_house && !known.is_some_and(|known| known.allowed.contains_key(vhost)) {
             let detail = format!("access to vhost '{vhost}' refused for user '{user}'");
             return refused(Code::NotAllowed, detail);
         }
@@ -337,7 +337,7 @@ impl<'a> Deciding<'a> {
             }
             Ask::DeleteUser(name) => {
                 let connections = self.state.connections.iter();
-                let of_user = connections.filter(|(_, connection)| connection.open.user == name);
+                let of_user = connections.filter(|(_, connection)| connection.open.is_of(&name));
                 for (id, _) in of_user {
                     let detail = format!("user '{name}' is deleted");
                     self.close(*id, Some(Refusal::new(Code::ConnectionForced, detail)));
@@ -355,6 +355,21 @@ impl<'a> Deciding<'a> {
                     return Err(Refusal::new(Code::NotFound, format!("no vhost '{vhost}'")));
                 }
                 self.define(Definition::Permitted { user, vhost, permissions });
+            }
+            Ask::PutSubscription(subscription) => {
+                let known = &self.state.subscriptions;
+                if !known.contains_key(&*subscription.name) {
+                    let limit = self.state.limits.subscriptions;
+                    limited("subscriptions", known.len(), limit)?;
+                }
+                if !self.state.vhosts.contains_key(&*subscription.vhost) {
+                    let detail = format!("no vhost '{}'", subscription.vhost);
+                    return Err(Refusal::new(Code::NotFound, detail));
+                }
+                self.define(Definition::SubscriptionPut(subscription));
+            }
+            Ask::DeleteSubscription(name) => {
+                self.define(Definition::SubscriptionDeleted(name));
             }
             Ask::Disconnect { connection, reason } => {
                 let refusal = Refusal::new(Code::ConnectionForced, &*reason);

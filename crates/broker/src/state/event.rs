@@ -15,6 +15,7 @@ use super::exchange::{Binding, ExchangeSpec};
 use super::lane::Place;
 use super::model::{ConsumerId, QueueSpec, Settlement};
 use super::refusal::Refusal;
+use crate::config::Subscription;
 use crate::ids::{
     ChannelId, ConnectionId, ConsumerTag, ExchangeName, LaneId, QueueId, QueueName, UserName,
     VhostName,
@@ -187,6 +188,10 @@ pub enum Definition {
         /// What.
         permissions: Option<Permissions>,
     },
+    /// A service is called for each message of a queue.
+    SubscriptionPut(Arc<Subscription>),
+    /// It is called no more.
+    SubscriptionDeleted(Arc<str>),
     /// An exchange is there.
     ExchangeDeclared(Arc<ExchangeSpec>),
     /// An exchange is gone, with all bindings from and to it.
@@ -222,6 +227,8 @@ impl Definition {
             | Self::VhostDeleted(_)
             | Self::UserPut(_)
             | Self::UserDeleted(_)
+            | Self::SubscriptionPut(_)
+            | Self::SubscriptionDeleted(_)
             | Self::Permitted { .. } => true,
             Self::ExchangeDeclared(exchange) => exchange.durable,
             Self::ExchangeDeleted { durable, .. } => *durable,

@@ -39,6 +39,12 @@ pub struct ExchangeSpec {
 }
 
 impl ExchangeSpec {
+    /// Whether it is one of those that are in every virtual host.
+    #[must_use]
+    pub fn is_predefined(&self) -> bool {
+        PREDEFINED.iter().any(|(name, _)| *name == self.name.as_str())
+    }
+
     /// One of those that are in every virtual host.
     pub(crate) fn predefined(vhost: &VhostName, name: &str, kind: Kind) -> Self {
         Self {

@@ -57,6 +57,7 @@ impl State {
                 Definition::Permitted { user, vhost, permissions: Some(permissions.clone()) }
             }));
         }
+        definitions.extend(self.subscriptions.values().cloned().map(Definition::SubscriptionPut));
         let exchanges = || self.vhosts.values().flat_map(|vhost| vhost.exchanges.values());
         let is_predefined = |name: &str| PREDEFINED.iter().any(|(known, _)| *known == name);
         let declared = exchanges()

@@ -40,6 +40,7 @@ use std::sync::Arc;
 
 use posthouse_base::time::Timestamp;
 
+use crate::config::Subscription;
 use crate::ids::{ChannelId, ConnectionId, QueueId, UserName, VhostName};
 
 pub use argument::{Arguments, DeadLetter, Overflow};
@@ -58,7 +59,7 @@ pub use model::{How, Limits, QueueSpec, Settlement};
 pub use refusal::{Code, Method, Refusal, Scope};
 
 pub(crate) use view::lane_stream;
-pub use view::{ConnectionView, QueueFigures, QueueView};
+pub use view::{BindingView, ConnectionView, ConsumerView, QueueFigures, QueueView};
 
 use model::{Connection, Consumer, ConsumerId, KnownUser, Map, Pending, Queue, Timer, Vhost};
 
@@ -71,6 +72,8 @@ pub struct State {
     mark: u64,
     vhosts: BTreeMap<VhostName, Vhost>,
     users: BTreeMap<UserName, KnownUser>,
+    /// By name.
+    subscriptions: BTreeMap<Arc<str>, Arc<Subscription>>,
     queues: Map<QueueId, Queue>,
     next_queue: u64,
     next_volatile: u64,
@@ -105,6 +108,7 @@ impl State {
             mark: 0,
             vhosts: BTreeMap::new(),
             users: BTreeMap::new(),
+            subscriptions: BTreeMap::new(),
             queues: Map::default(),
             next_queue: 1,
             next_volatile: QueueId::FIRST_VOLATILE,

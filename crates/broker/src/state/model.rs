@@ -41,6 +41,8 @@ pub struct Limits {
     pub vhosts: usize,
     /// Users.
     pub users: usize,
+    /// Subscriptions that are not declared in the file.
+    pub subscriptions: usize,
     /// A message's body.
     pub message: usize,
     /// Bytes of messages that are not in the journal.

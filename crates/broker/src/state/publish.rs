@@ -108,6 +108,7 @@ impl<'a> Deciding<'a> {
             return Err(failed(detail));
         }
         if let Some(user) = properties.user_id.as_deref()
+            && !on.connection.open.is_house
             && user != on.connection.open.user.as_str()
         {
             let own = &on.connection.open.user;

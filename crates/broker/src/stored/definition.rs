@@ -1,9 +1,11 @@
 //! What there is, as it is written.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Unreadable;
 use super::bytes::{Reader, Writer};
+use crate::config::{Backoff, Subscription};
 use crate::ids::QueueId;
 use crate::state::{
     Binding, Definition, Destination, ExchangeSpec, Kind, Permissions, QueueSpec, User,
@@ -20,6 +22,8 @@ const QUEUE_DECLARED: u8 = 8;
 const QUEUE_DELETED: u8 = 9;
 const BOUND: u8 = 10;
 const UNBOUND: u8 = 11;
+const SUBSCRIPTION_PUT: u8 = 12;
+const SUBSCRIPTION_DELETED: u8 = 13;
 
 pub(super) fn write(writer: &mut Writer, definition: &Definition) {
     match definition {
@@ -44,6 +48,11 @@ pub(super) fn write(writer: &mut Writer, definition: &Definition) {
             if let Some(Permissions { configure, write, read }) = permissions {
                 [configure, write, read].into_iter().for_each(|pattern| writer.text(pattern));
             }
+        }
+        Definition::SubscriptionPut(subscription) => write_subscription(writer, subscription),
+        Definition::SubscriptionDeleted(name) => {
+            writer.byte(SUBSCRIPTION_DELETED);
+            writer.text(name);
         }
         Definition::ExchangeDeclared(exchange) => write_exchange(writer, exchange),
         Definition::ExchangeDeleted { vhost, exchange, .. } => {
@@ -95,6 +104,8 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Result<Definition, Unreadable> {
             };
             Definition::Permitted { user, vhost, permissions }
         }
+        SUBSCRIPTION_PUT => Definition::SubscriptionPut(Arc::new(read_subscription(reader)?)),
+        SUBSCRIPTION_DELETED => Definition::SubscriptionDeleted(reader.text()?.into()),
         EXCHANGE_DECLARED => Definition::ExchangeDeclared(Arc::new(read_exchange(reader)?)),
         EXCHANGE_DELETED => Definition::ExchangeDeleted {
             vhost: reader.text()?.into(),
@@ -119,6 +130,30 @@ fn write_user(writer: &mut Writer, user: &User) {
     writer.flag(*loopback_only);
     writer.count(tags.len());
     tags.iter().for_each(|tag| writer.text(tag));
+}
+
+fn write_subscription(writer: &mut Writer, subscription: &Subscription) {
+    let Subscription { name, vhost, queue, service, path, .. } = subscription;
+    writer.byte(SUBSCRIPTION_PUT);
+    [name, vhost, queue, service, path].into_iter().for_each(|text| writer.text(text));
+    let Subscription { concurrency, timeout, attempts, backoff, .. } = subscription;
+    writer.number((*concurrency).into());
+    writer.number((*attempts).into());
+    for time in [timeout, &backoff.first, &backoff.most] {
+        writer.number(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+    }
+}
+
+fn read_subscription(reader: &mut Reader<'_>) -> Result<Subscription, Unreadable> {
+    let large = |_| Unreadable("a number of a subscription is too large");
+    let (name, vhost, queue) =
+        (reader.text()?.into(), reader.text()?.into(), reader.text()?.into());
+    let (service, path) = (reader.text()?.into(), reader.text()?.into());
+    let concurrency = u16::try_from(reader.number()?).map_err(large)?;
+    let attempts = u32::try_from(reader.number()?).map_err(large)?;
+    let mut time = || Ok(Duration::from_millis(reader.number()?));
+    let (timeout, backoff) = (time()?, Backoff { first: time()?, most: time()? });
+    Ok(Subscription { name, vhost, queue, service, path, concurrency, timeout, attempts, backoff })
 }
 
 fn write_exchange(writer: &mut Writer, exchange: &ExchangeSpec) {

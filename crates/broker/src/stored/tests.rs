@@ -1,12 +1,14 @@
 //! What was written is read back as it was.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use posthouse_base::time::Timestamp;
 use posthouse_journal::NewEvent;
 
 use super::{entry, message, read_message};
+use crate::config::{Backoff, Subscription};
 use crate::ids::{LaneId, QueueId};
 use crate::message::{Message, Properties, Table, Value};
 use crate::state::{
@@ -108,6 +110,18 @@ fn definitions() -> Vec<Definition> {
     vec![
         Definition::VhostPut("/".into()),
         Definition::VhostDeleted("old".into()),
+        Definition::SubscriptionPut(Arc::new(Subscription {
+            name: "mails".into(),
+            vhost: "/".into(),
+            queue: "q".into(),
+            service: "mailer".into(),
+            path: "/in".into(),
+            concurrency: u16::MAX,
+            timeout: Duration::from_millis(1500),
+            attempts: u32::MAX,
+            backoff: Backoff { first: Duration::from_millis(1), most: Duration::from_secs(9) },
+        })),
+        Definition::SubscriptionDeleted("mails".into()),
         Definition::UserPut(User {
             name: "joe".into(),
             password_hash: "abc".into(),

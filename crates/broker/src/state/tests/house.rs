@@ -26,6 +26,7 @@ pub(super) const LIMITS: Limits = Limits {
     bindings: 100,
     vhosts: 10,
     users: 10,
+    subscriptions: 100,
     message: 1 << 20,
     memory: 1 << 20,
     window: 4,
@@ -269,6 +270,7 @@ impl House {
             understands_cancel: true,
             secret: number * 7919,
             client: Table::new(),
+            is_house: false,
         }))?;
         let id = channel(number, 1);
         self.command(Command::OpenChannel(id))?;
