@@ -23,6 +23,10 @@ pub(crate) struct Addresses {
     pub(crate) messages: Option<SocketAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) messages_tls: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) messages_http: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) messages_management: Option<SocketAddr>,
 }
 
 /// A data folder that is ours until this is dropped.

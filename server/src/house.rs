@@ -14,6 +14,7 @@ use prometheus_client::registry::Registry as Metrics;
 use crate::access::AccessLog;
 use crate::admin;
 use crate::audit::Audit;
+use crate::caller::Caller;
 use crate::calls::parts::Parts;
 use crate::calls::{Calls, names, proposals};
 use crate::cli::Part;
@@ -64,31 +65,13 @@ impl House {
         journal.register_metrics(&mut metrics);
         let audit = Audit::open(Arc::clone(&journal) as Arc<dyn Journal>).await?;
         audit.register_metrics(&mut metrics);
-        let registry = match config.registry.clone() {
-            None => None,
-            Some(names) => {
-                let names = names.keeping_in(&config.data);
-                // Names that come from an engine are that engine's to keep.
-                let own = names.engine().is_none();
-                let journal = own.then(|| Arc::clone(&journal) as Arc<dyn Journal>);
-                Some(Registry::start(names, journal, &tasks).await?)
-            }
-        };
-        if let Some(registry) = &registry {
-            registry.register_metrics(&mut metrics);
-        }
+        let registry = start_registry(&config, &journal, &mut metrics, &tasks).await?;
         let engine = follow_engine(&config, registry.as_ref(), &mut metrics, &tasks).await?;
         let names = registry.as_ref().map(Registry::handle);
         let names = names.or_else(|| engine.as_ref().map(Engine::handle)).cloned();
 
         let log = Arc::clone(&journal) as Arc<dyn Journal>;
-        let messages = match config.messages.clone() {
-            None => None,
-            Some(messages) => {
-                let log = Arc::clone(&log);
-                Some(Messages::start(messages, log, &mut metrics, &tasks).await?)
-            }
-        };
+        let messages = start_messages(&config, &log, &mut metrics, &tasks).await?;
         let guard = Arc::new(Guard::start(&config, &log, &tasks).await?);
         guard.register_metrics(&mut metrics);
         let (calls, parts) = start_calls(&config, &guard, &mut metrics, &tasks)?;
@@ -98,6 +81,9 @@ impl House {
         }
 
         let routes_by = names.clone();
+        if let Some(messages) = &messages {
+            messages.push(Caller::new(calls.clone(), names.clone()), &tasks);
+        }
         let lasting = lasting_addresses(registry.as_ref(), messages.as_ref());
         let kept = (data, audit.clone(), guard);
         let control = Control::new(&config, source, only.to_vec(), kept, (calls, parts), lasting);
@@ -107,8 +93,8 @@ impl House {
             Some(config) => {
                 let state = admin::State::new(
                     Arc::clone(&control),
-                    names,
-                    engine,
+                    (names, engine),
+                    messages.as_ref().map(|messages| messages.handle().clone()),
                     Arc::clone(&journal),
                     audit,
                     metrics,
@@ -207,6 +193,12 @@ impl House {
         if let Some(address) = addresses.messages_tls {
             tracing::info!("messages (AMQP over TLS) on {address}");
         }
+        if let Some(address) = addresses.messages_http {
+            tracing::info!("messages (HTTP) on {address}");
+        }
+        if let Some(address) = addresses.messages_management {
+            tracing::info!("messages (RabbitMQ's management API) on {address}");
+        }
         if let Some(address) = addresses.admin {
             tracing::info!("admin API and metrics on {address}");
         }
@@ -234,6 +226,34 @@ async fn open_journal(config: &Config) -> anyhow::Result<Arc<Sqlite>> {
     let open = move || Sqlite::open(&folder, &config, Options::default());
     let journal = tokio::task::spawn_blocking(open).await.context("the journal was not opened")?;
     Ok(Arc::new(journal.context("the journal cannot be opened")?))
+}
+
+/// The registry, if it is on.
+async fn start_registry(
+    config: &Config,
+    journal: &Arc<Sqlite>,
+    metrics: &mut Metrics,
+    tasks: &Tasks,
+) -> anyhow::Result<Option<Registry>> {
+    let Some(names) = config.registry.clone() else { return Ok(None) };
+    let names = names.keeping_in(&config.data);
+    // Names that come from an engine are that engine's to keep.
+    let own = names.engine().is_none();
+    let journal = own.then(|| Arc::clone(journal) as Arc<dyn Journal>);
+    let registry = Registry::start(names, journal, tasks).await?;
+    registry.register_metrics(metrics);
+    Ok(Some(registry))
+}
+
+/// The broker, if it is on.
+async fn start_messages(
+    config: &Config,
+    log: &Arc<dyn Journal>,
+    metrics: &mut Metrics,
+    tasks: &Tasks,
+) -> anyhow::Result<Option<Messages>> {
+    let Some(messages) = config.messages.clone() else { return Ok(None) };
+    Ok(Some(Messages::start(messages, Arc::clone(log), metrics, tasks).await?))
 }
 
 /// The gateway, if it is on, and what it runs by.

@@ -2,7 +2,7 @@
 //!
 //! In reading order: this list, [`cli`] (what can be asked), [`config`] (the file), [`house`] (what
 //! is started, in which order, and how it ends), [`control`], [`inputs`] and [`backroom`]
-//! (reloading), [`calls`] and [`access`] (the gateway as the house holds it), [`guard`] (who may pass it, and by
+//! (reloading), [`calls`] and [`access`] (the gateway as the house holds it), [`caller`] (calls by parts of the house), [`guard`] (who may pass it, and by
 //! which version), [`admin`] (the API and
 //! metrics) and [`audit`] (who changed what by it), [`demo`].
 
@@ -10,6 +10,7 @@ mod access;
 mod admin;
 mod audit;
 mod backroom;
+mod caller;
 mod calls;
 mod cli;
 mod config;
@@ -48,6 +49,13 @@ fn main() -> ExitCode {
         Command::Kv(options) => cli::kv::run(options),
         Command::Nodes(options) => cli::look::nodes(&options),
         Command::Routes(options) => cli::look::routes(&options),
+        Command::Queues(options) => cli::messages::queues(options),
+        Command::Exchanges(options) => cli::messages::exchanges(options),
+        Command::Publish(options) => cli::messages::publish(options),
+        Command::Consume(options) => cli::messages::consume(options),
+        Command::Purge(options) => cli::messages::purge(&options),
+        Command::Connections(options) => cli::messages::connections(options),
+        Command::Definitions(options) => cli::messages::definitions(&options),
         Command::Guard(options) => cli::guard::run(options),
         Command::Apis(options) => cli::apis::run(options),
         Command::Plans(options) => cli::plans::run(options),

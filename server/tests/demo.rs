@@ -31,6 +31,8 @@ fn no_call_fails_and_nothing_stays_behind() {
         "for the 4th time → 429 Too Many Requests",
         "urn:posthouse:problem:rate-limited",
         "acme's plan has 3 calls a minute",
+        "mailer-1 has 3 messages and has acknowledged none",
+        "mailer-2 was called again for each, and has sent 3 mails: none is lost",
         "no call failed",
     ] {
         assert!(said.contains(part), "no {part:?} in\n{said}");

@@ -22,6 +22,8 @@ pub struct House {
     dns: Option<SocketAddr>,
     messages: Option<SocketAddr>,
     messages_tls: Option<SocketAddr>,
+    messages_http: Option<SocketAddr>,
+    messages_management: Option<SocketAddr>,
     folder: TempDir,
 }
 
@@ -65,6 +67,8 @@ impl House {
             dns: None,
             messages: None,
             messages_tls: None,
+            messages_http: None,
+            messages_management: None,
             folder,
         };
         house.read_addresses().await;
@@ -95,6 +99,8 @@ impl House {
         self.dns = one(&addresses["dns"]);
         self.messages = one(&addresses["messages"]);
         self.messages_tls = one(&addresses["messages_tls"]);
+        self.messages_http = one(&addresses["messages_http"]);
+        self.messages_management = one(&addresses["messages_management"]);
     }
 
     /// The first listener.
@@ -137,6 +143,18 @@ impl House {
     #[must_use]
     pub fn messages_tls(&self) -> SocketAddr {
         self.messages_tls.expect("the configuration has a section `messages.tls`")
+    }
+
+    /// Where messages are published over HTTP.
+    #[must_use]
+    pub fn messages_http(&self) -> SocketAddr {
+        self.messages_http.expect("the configuration has a `messages.http` section")
+    }
+
+    /// Where RabbitMQ's management API is.
+    #[must_use]
+    pub fn messages_management(&self) -> SocketAddr {
+        self.messages_management.expect("the configuration has a `messages.management` section")
     }
 
     /// The temporary folder: `posthouse.yaml`, `data/` and the logs.

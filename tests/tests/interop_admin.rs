@@ -11,6 +11,7 @@ use posthouse_tests::{client, python};
 /// A house in which there is something of everything.
 const CONFIG: &str = "
 registry: { address: 127.0.0.1:0 }
+messages: { address: 127.0.0.1:0 }
 listeners: [ { address: 127.0.0.1:0 } ]
 services:
   fixed: { instances: [ { address: 127.0.0.1:9 } ] }

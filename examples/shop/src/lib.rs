@@ -1,9 +1,10 @@
-//! The sample shop: two small services as a team would write them, with nothing of Posthouse in
+//! The sample shop: three small services as a team would write them, with nothing of Posthouse in
 //! them but its address. They serve HTTP, register themselves over the Consul API and call each
 //! other by name through the gateway.
 //!
 //! In reading order: [`run`] (the life of one instance), `users` (HTTP and gRPC on one port),
-//! `orders` (asks `users` through the gateway), `store` (SQLite, one file a service),
+//! `orders` (asks `users` through the gateway, announces what was placed), `mailer` (is called for each
+//! of these messages), `store` (SQLite, one file a service),
 //! `directory` (register and deregister), `call` (the HTTP client), `answer` (JSON errors).
 
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ use tokio::net::TcpListener;
 mod answer;
 mod call;
 mod directory;
+mod mailer;
 mod orders;
 mod store;
 mod users;
@@ -43,6 +45,8 @@ pub enum Service {
     Users,
     /// Orders; each asks `users` through the gateway.
     Orders,
+    /// Mails about orders; called for each message that one was placed.
+    Mailer,
 }
 
 impl Service {
@@ -52,6 +56,7 @@ impl Service {
         match self {
             Self::Users => "users",
             Self::Orders => "orders",
+            Self::Mailer => "mailer",
         }
     }
 }
@@ -71,6 +76,10 @@ pub struct Options {
     pub registry: String,
     /// The gateway as `HOST:PORT`, through which other services are called by name.
     pub gateway: String,
+    /// Where messages are published over HTTP, as `HOST:PORT`; without it orders are not announced.
+    pub messages: Option<String>,
+    /// How long the mailer takes for a mail.
+    pub pause: Duration,
 }
 
 /// Runs one instance until SIGTERM or SIGINT: opens the database, listens, registers, serves,
@@ -137,7 +146,7 @@ fn entries(options: &Options, address: SocketAddr) -> Vec<directory::Entry> {
     };
     match options.service {
         Service::Users => vec![main, grpc()],
-        Service::Orders => vec![main],
+        Service::Orders | Service::Mailer => vec![main],
     }
 }
 
@@ -147,7 +156,13 @@ async fn router(options: &Options, client: &call::Client) -> anyhow::Result<Rout
         Service::Users => users::router(users::Users::open(&options.database).await?),
         Service::Orders => {
             let users = orders::UserDirectory::new(client.clone(), options.gateway.clone());
-            orders::router(orders::Orders::open(&options.database).await?, users)
+            let messages = options.messages.clone();
+            let announcements = orders::Announcements::new(client.clone(), messages);
+            orders::router(orders::Orders::open(&options.database).await?, users, announcements)
+        }
+        Service::Mailer => {
+            let (instance, pause) = (options.instance.clone(), options.pause);
+            mailer::router(mailer::Mailer::open(&options.database, instance, pause).await?)
         }
     };
     let instance = HeaderValue::from_str(&options.instance)

@@ -38,6 +38,8 @@ async fn start(service: Service, instance: &str, folder: &Path, gateway: &str) -
         database: folder.join(format!("{}.db", service.name())),
         registry,
         gateway: gateway.to_owned(),
+        messages: None,
+        pause: Duration::ZERO,
     };
     tokio::spawn(posthouse_shop::run(options));
     let entry = tokio::time::timeout(Duration::from_secs(20), registered.recv())

@@ -2,6 +2,7 @@
 //! says itself, and which role it asks for. What is shipped must be this, word for word; with
 //! `UPDATE_GOLDEN=1` (or `cargo xtask docs`) it is written anew.
 
+use posthouse_broker::RawSubscription;
 use posthouse_catalog::config::{RawApi, RawPlan, RawVersion};
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
@@ -77,6 +78,37 @@ fn what_is_shipped_is_what_the_code_does() {
         super::explain::explain,
         super::managed::export,
         super::managed::apply,
+        super::messages::overview,
+        super::messages::queues::queues,
+        super::messages::queues::queue,
+        super::messages::queues::put_queue,
+        super::messages::queues::delete_queue,
+        super::messages::queues::purge,
+        super::messages::queues::consumers,
+        super::messages::traffic::get_messages,
+        super::messages::traffic::publish,
+        super::messages::exchanges::exchanges,
+        super::messages::exchanges::exchange,
+        super::messages::exchanges::put_exchange,
+        super::messages::exchanges::delete_exchange,
+        super::messages::exchanges::bindings,
+        super::messages::exchanges::bind,
+        super::messages::exchanges::unbind,
+        super::messages::clients::connections,
+        super::messages::clients::disconnect,
+        super::messages::clients::vhosts,
+        super::messages::clients::put_vhost,
+        super::messages::clients::delete_vhost,
+        super::messages::clients::users,
+        super::messages::clients::put_user,
+        super::messages::clients::delete_user,
+        super::messages::clients::permit,
+        super::messages::clients::forbid,
+        super::messages::subscriptions::subscriptions,
+        super::messages::subscriptions::put_subscription,
+        super::messages::subscriptions::delete_subscription,
+        super::messages::definitions::export,
+        super::messages::definitions::import,
     )
 )]
 struct Description;
@@ -114,6 +146,7 @@ fn add_forms_of_the_file(description: &mut Value) {
         ("RawApi", generator.subschema_for::<RawApi>()),
         ("RawVersion", generator.subschema_for::<RawVersion>()),
         ("RawPlan", generator.subschema_for::<RawPlan>()),
+        ("MessagesSubscription", generator.subschema_for::<RawSubscription>()),
     ] {
         debug_assert!(schema.to_value().to_string().contains(name), "{name} has another name");
     }

@@ -3,7 +3,7 @@
 //!
 //! In reading order: this file (listening, what is asked where, errors), [`access`] (who may ask what),
 //! [`described`] (the API's description), [`api`], [`pick`], [`engine`], [`catalog`],
-//! [`consumers`], [`managed`], [`explain`], [`audit`] and [`backup`] (the questions and their answers), [`input`]
+//! [`consumers`], [`managed`], [`messages`], [`explain`], [`audit`] and [`backup`] (the questions and their answers), [`input`]
 //! (what comes with a question), [`wire`] (the shapes of the answers, by hand from the pillars' own
 //! types).
 
@@ -20,6 +20,7 @@ mod engine;
 mod explain;
 mod input;
 mod managed;
+mod messages;
 mod pick;
 mod wire;
 
@@ -37,6 +38,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use posthouse_base::problem::{self, Problem};
 use posthouse_base::task::Tasks;
+use posthouse_broker as broker;
 use posthouse_identity::consumers::Consumers;
 use posthouse_journal::sqlite::Sqlite;
 use posthouse_registry as registry;
@@ -61,6 +63,7 @@ pub(crate) struct State {
     control: Arc<Control>,
     registry: Option<registry::Handle>,
     engine: Option<registry::Engine>,
+    messages: Option<broker::Handle>,
     metrics: Arc<Metrics>,
     turns: Arc<pick::Turns>,
     journal: Arc<Sqlite>,
@@ -73,8 +76,8 @@ pub(crate) struct State {
 impl State {
     pub(crate) fn new(
         control: Arc<Control>,
-        registry: Option<registry::Handle>,
-        engine: Option<registry::Engine>,
+        (registry, engine): (Option<registry::Handle>, Option<registry::Engine>),
+        messages: Option<broker::Handle>,
         journal: Arc<Sqlite>,
         audit: Audit,
         metrics: Metrics,
@@ -83,7 +86,18 @@ impl State {
         let (metrics, turns) = (Arc::new(metrics), Arc::default());
         let description = Described::read(described::TEXT).context("the API's description")?;
         let description = Arc::new(description);
-        Ok(Self { control, registry, engine, metrics, turns, journal, audit, description, backups })
+        Ok(Self {
+            control,
+            registry,
+            engine,
+            messages,
+            metrics,
+            turns,
+            journal,
+            audit,
+            description,
+            backups,
+        })
     }
 
     fn catalog(&self) -> &posthouse_catalog::Handle {
@@ -159,6 +173,7 @@ fn router(state: State) -> Router {
         .route("/api/v1/audit", get(audit::audit))
         .route("/api/v1/guard/explain", post(explain::explain))
         .merge(managed())
+        .merge(messages::router())
         .route("/api/v1/export", get(managed::export))
         .route("/api/v1/apply", post(managed::apply).layer(whole))
         .route("/api/v1/backup", get(backup::backup))

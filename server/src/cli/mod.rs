@@ -13,6 +13,7 @@ pub(crate) mod guard;
 pub(crate) mod kv;
 pub(crate) mod look;
 pub(crate) mod managed;
+pub(crate) mod messages;
 pub(crate) mod plans;
 mod progress;
 pub(crate) mod restore;
@@ -32,7 +33,7 @@ use posthouse_telemetry::logs;
 
 use crate::config::{Config, DEFAULTS, Source};
 
-/// One binary for everything that passes between microservices: calls and names.
+/// One binary for everything that passes between microservices: calls, names and messages.
 ///
 /// `posthouse up` runs it. Services register over the Consul HTTP API (127.0.0.1:8500), and are
 /// called through the gateway (127.0.0.1:8080). `posthouse demo` shows all of it at work.
@@ -54,7 +55,7 @@ pub(crate) enum Command {
     /// Run Posthouse until SIGTERM or Ctrl-C.
     ///
     /// Without a file everything runs on loopback: calls on 8080, names on 8500 and (DNS) 8600,
-    /// admin on 8400.
+    /// messages on 5672 and (HTTP) 8672, admin on 8400.
     /// With a file the sections that it names are on. The addresses really listened on are written
     /// to DATA/addresses.json. SIGHUP and a changed file reload the configuration; one with
     /// mistakes is refused whole. A second SIGTERM or Ctrl-C ends at once.
@@ -77,6 +78,23 @@ pub(crate) enum Command {
     Nodes(Look),
     /// List the routes of a running Posthouse.
     Routes(Look),
+    /// List the queues of a running Posthouse, or show one; declare, bind and remove them.
+    Queues(messages::Queues),
+    /// List the exchanges of a running Posthouse, or show one; declare, bind and remove them.
+    Exchanges(messages::Exchanges),
+    /// Publish a message, and wait until it is durable.
+    Publish(messages::Publish),
+    /// Print the messages of a queue, a line each, and take them out of it; or only look at them.
+    ///
+    /// A message that was taken is gone even if it is not printed (the connection breaks off, say):
+    /// services speak AMQP, which has acknowledgements.
+    Consume(messages::Consume),
+    /// Remove the messages that wait in a queue.
+    Purge(messages::Purge),
+    /// List the connections of AMQP's clients to a running Posthouse, or close one.
+    Connections(messages::Connections),
+    /// Export what there is of messages in RabbitMQ's JSON, or take in what RabbitMQ has exported.
+    Definitions(messages::Definitions),
     /// Ask a running Posthouse who may make a call, and why.
     Guard(guard::Guard),
     /// List the APIs of a running Posthouse and their versions; show, change, publish and retire them,
@@ -271,7 +289,7 @@ pub(crate) struct Demo {
     /// End after the demonstration, with status 0 if no call failed.
     #[arg(long)]
     pub(crate) once: bool,
-    /// Take free ports instead of 8080, 8500, 8600 and 8400.
+    /// Take free ports instead of 8080, 8500, 8600, 8400, 5672 and 8672.
     #[arg(long)]
     pub(crate) free_ports: bool,
 }
@@ -295,12 +313,19 @@ pub(crate) struct DemoService {
     /// The gateway, as HOST:PORT.
     #[arg(long, default_value = "127.0.0.1:8080")]
     pub(crate) gateway: String,
+    /// Where messages are published over HTTP, as HOST:PORT.
+    #[arg(long)]
+    pub(crate) messages: Option<String>,
+    /// How long the mailer takes for a mail, in milliseconds.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) pause_ms: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ShopService {
     Users,
     Orders,
+    Mailer,
 }
 
 impl Log {

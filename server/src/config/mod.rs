@@ -42,7 +42,7 @@ use node::{Node, Position};
 use raw::Raw;
 
 /// What runs when no file is named.
-pub(crate) const DEFAULTS: &str = "listeners: [ { address: 127.0.0.1:8080, names: true } ]\nadmin: {}\nregistry: {}\nmessages: {}\n";
+pub(crate) const DEFAULTS: &str = "listeners: [ { address: 127.0.0.1:8080, names: true } ]\nadmin: {}\nregistry: {}\nmessages: { http: {} }\n";
 
 /// The checked configuration. What is absent is off.
 #[derive(Clone, Debug)]

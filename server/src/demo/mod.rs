@@ -3,11 +3,12 @@
 //!
 //! In reading order: [`run`] (the story), [`guard`] (its part about those who call), [`shop`] (instances
 //! in processes of their own), [`client`] (calls as any client makes them), [`load`] (many of them,
-//! counted).
+//! counted), [`mails`] (its part about messages).
 
 mod client;
 mod guard;
 mod load;
+mod mails;
 mod shop;
 
 use std::collections::BTreeMap;
@@ -49,12 +50,15 @@ pub(crate) fn service(options: DemoService, log: &Log) -> Result<(), Failure> {
         service: match options.service {
             ShopService::Users => posthouse_shop::Service::Users,
             ShopService::Orders => posthouse_shop::Service::Orders,
+            ShopService::Mailer => posthouse_shop::Service::Mailer,
         },
         instance: options.instance,
         address: options.address,
         database: options.database,
         registry: options.registry,
         gateway: options.gateway,
+        messages: options.messages,
+        pause: Duration::from_millis(options.pause_ms),
     };
     crate::runtime()?.block_on(posthouse_shop::run(options)).map_err(Failure::other)
 }
@@ -110,7 +114,8 @@ async fn start(house: &House, folder: &Path) -> anyhow::Result<Shop> {
     let registry = addresses.registry.context("no registry")?;
     say(&format!("Posthouse is up: calls on {gateway}, names (Consul API) on {registry}\n"))?;
     say("Starting users-1, users-2, orders-1 and orders-2, each a process of its own …\n")?;
-    let shop = Shop::start(folder, registry, gateway)?;
+    let messages = addresses.messages_http.context("no HTTP door for messages")?;
+    let shop = Shop::start(folder, registry, gateway, messages)?;
     let ready = async {
         shop.registered(registry).await?;
         for (path, name) in [("/api/v1/users", "users"), ("/api/v1/orders", "orders")] {
@@ -134,6 +139,7 @@ async fn tell(house: &House, shop: &mut Shop) -> anyhow::Result<usize> {
     balancing(gateway).await?;
     let admin = house.addresses().admin.context("no admin API")?;
     guard::tell(gateway, admin).await?;
+    mails::tell(gateway, admin, shop).await?;
     failover(gateway, shop).await
 }
 
@@ -237,6 +243,17 @@ listeners: [ {{ address: "127.0.0.1:{gateway}", names: true }} ]
 admin: {{ address: "127.0.0.1:{admin}" }}
 registry: {{ address: "127.0.0.1:{registry}", dns: "127.0.0.1:{dns}" }}
 gateway: {{ access_log: {{ mode: off }} }}
+messages:
+  address: "127.0.0.1:{amqp}"
+  http: {{ address: "127.0.0.1:{door}" }}
+  subscriptions:
+    mails:
+      queue: mails
+      service: mailer
+      path: /messages
+      timeout: 60s
+      attempts: 1000
+      backoff: {{ first: 200ms, most: 1s }}
 routes:
   - match: {{ path: "/api/greet" }}
     service: users
@@ -244,6 +261,10 @@ routes:
     service: orders
   - match: {{ path: "/api/v1/orders/{{*rest}}" }}
     service: orders
+  - match: {{ path: "/api/v1/mails" }}
+    service: mailer
+  - match: {{ path: "/api/v1/mails/under-way" }}
+    service: mailer
   - match: {{ path: "/shop.v1.UserService/{{*method}}" }}
     service: users-grpc
 {guard}"#,
@@ -253,6 +274,8 @@ routes:
         admin = port(8400),
         registry = port(8500),
         dns = port(8600),
+        amqp = port(5672),
+        door = port(8672),
     );
     let source = Source::Text { name: "(demo)", text };
     let text = source.text().context("the demonstration's configuration")?;

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -27,6 +27,10 @@ const SERVICES: [(&str, usize); 2] = [("users", 2), ("orders", 2)];
 /// All instances.
 pub(super) struct Shop {
     instances: Vec<Instance>,
+    folder: PathBuf,
+    registry: SocketAddr,
+    gateway: SocketAddr,
+    messages: SocketAddr,
 }
 
 /// One instance; killed when dropped.
@@ -41,36 +45,45 @@ impl Shop {
         folder: &Path,
         registry: SocketAddr,
         gateway: SocketAddr,
+        messages: SocketAddr,
     ) -> anyhow::Result<Self> {
-        let program = std::env::current_exe().context("this program does not know where it is")?;
-        let mut instances = Vec::new();
+        let folder = folder.to_owned();
+        let mut shop = Self { instances: Vec::new(), folder, registry, gateway, messages };
         for (service, count) in SERVICES {
             for number in 1..=count {
-                let name = format!("{service}-{number}");
-                let log = File::create(folder.join(format!("{name}.log"))).context("a log file")?;
-                let mut command = Command::new(&program);
-                command
-                    .args([
-                        "demo-service",
-                        service,
-                        "--instance",
-                        &name,
-                        "--address",
-                        "127.0.0.1:0",
-                    ])
-                    .arg("--database")
-                    .arg(folder.join(format!("{service}.db")))
-                    .args(["--registry", &registry.to_string(), "--gateway", &gateway.to_string()])
-                    .env_remove("RUST_LOG")
-                    .stdin(Stdio::null())
-                    .stdout(Stdio::null())
-                    .stderr(log)
-                    .kill_on_drop(true);
-                let child = command.spawn().with_context(|| format!("{name} does not start"))?;
-                instances.push(Instance { name, child });
+                shop.add(service, number, &[])?;
             }
         }
-        Ok(Self { instances })
+        Ok(shop)
+    }
+
+    /// Starts one more instance, with more arguments.
+    pub(super) fn add(
+        &mut self,
+        service: &str,
+        number: usize,
+        more: &[&str],
+    ) -> anyhow::Result<()> {
+        let program = std::env::current_exe().context("this program does not know where it is")?;
+        let name = format!("{service}-{number}");
+        let log = File::create(self.folder.join(format!("{name}.log"))).context("a log file")?;
+        let mut command = Command::new(&program);
+        command
+            .args(["demo-service", service, "--instance", &name, "--address", "127.0.0.1:0"])
+            .arg("--database")
+            .arg(self.folder.join(format!("{service}.db")))
+            .args(["--registry", &self.registry.to_string()])
+            .args(["--gateway", &self.gateway.to_string()])
+            .args(["--messages", &self.messages.to_string()])
+            .args(more)
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .kill_on_drop(true);
+        let child = command.spawn().with_context(|| format!("{name} does not start"))?;
+        self.instances.push(Instance { name, child });
+        Ok(())
     }
 
     /// Waits until the registry has every instance as healthy.

@@ -8,7 +8,7 @@ use axum::{Json, Router};
 use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
-use super::{Order, Orders, UserDirectory};
+use super::{Announcements, Order, Orders, UserDirectory};
 use crate::answer::{Failure, Mistakes};
 
 /// How many orders are listed at most, and unless asked otherwise.
@@ -21,13 +21,14 @@ const MAX_QUANTITY: u32 = 1000;
 struct Parts {
     orders: Orders,
     users: UserDirectory,
+    announcements: Announcements,
 }
 
-pub(super) fn router(orders: Orders, users: UserDirectory) -> Router {
+pub(super) fn router(orders: Orders, users: UserDirectory, announcements: Announcements) -> Router {
     Router::new()
         .route("/api/v1/orders", get(list).post(add))
         .route("/api/v1/orders/{id}", get(one))
-        .with_state(Parts { orders, users })
+        .with_state(Parts { orders, users, announcements })
 }
 
 #[derive(Deserialize)]
@@ -92,5 +93,10 @@ async fn add(
     let order = parts.orders.add(user_id, item, quantity).await?;
     let place = format!("/api/v1/orders/{}", order.id);
     let placed = PlacedOrder { order, user_name: buyer.name };
+    // The order stands, whether it could be announced or not: a shop that must not lose this writes both
+    // in one transaction, and announces what is not announced yet.
+    if let Err(error) = parts.announcements.placed(placed.order.id, &placed, &headers).await {
+        tracing::warn!("order {} is not announced: {error:#}", placed.order.id);
+    }
     Ok((StatusCode::CREATED, [(header::LOCATION, place)], Json(placed)))
 }

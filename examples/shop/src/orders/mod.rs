@@ -9,9 +9,11 @@ use serde::Serialize;
 use crate::answer::Failure;
 use crate::store::Store;
 
+mod announcement;
 mod http;
 mod user_directory;
 
+pub(crate) use announcement::Announcements;
 pub(crate) use user_directory::UserDirectory;
 
 const SCHEMA: &str = "
@@ -93,6 +95,6 @@ impl Orders {
 }
 
 /// The service's routes.
-pub(crate) fn router(orders: Orders, users: UserDirectory) -> Router {
-    http::router(orders, users)
+pub(crate) fn router(orders: Orders, users: UserDirectory, announcements: Announcements) -> Router {
+    http::router(orders, users, announcements)
 }
