@@ -8,7 +8,7 @@ use std::process::Command;
 use posthouse_tests::house::{command_in, new_folder, posthouse};
 use posthouse_tests::program::{Program, run_to_end};
 use posthouse_tests::wait::ensure;
-use posthouse_tests::{eventually, free_port, python, workspace};
+use posthouse_tests::{environment, eventually, free_port, python, workspace};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -46,6 +46,11 @@ async fn the_guide_to_calls_is_true() {
 #[tokio::test]
 async fn the_guide_to_names_is_true() {
     run("docs/names.md").await;
+}
+
+#[tokio::test]
+async fn the_guide_to_messages_is_true() {
+    run("docs/messages.md").await;
 }
 
 #[tokio::test]
@@ -344,6 +349,7 @@ impl Reader {
                 8400 => port(&addresses["admin"]),
                 8500 => port(&addresses["registry"]),
                 8600 => port(&addresses["dns"]),
+                8672 => port(&addresses["messages_http"]),
                 _ => port(listeners.next().expect("as many listeners as the file has")),
             };
         }
@@ -389,6 +395,7 @@ impl Reader {
         command
             .current_dir(self.path())
             .env("PATH", format!("{}:{path}", bin.display()))
+            .env("NODE_PATH", environment("POSTHOUSE_TEST_NODE", "test-node").join("node_modules"))
             .env("NO_COLOR", "1");
         if let Some(admin) = self.ports.get(&8400) {
             command.env("POSTHOUSE_ADMIN", format!("http://127.0.0.1:{admin}"));
