@@ -197,11 +197,11 @@ pub(in crate::admin) async fn get_messages(
     let bounds = [("count", spec.count, 1..=MAX_COUNT)];
     for (field, value, range) in bounds {
         if !range.contains(&value) {
-            return Err(out_of_bounds(field, format!("{} to {}", range.start(), range.end())));
+            return Err(out_of_bounds(field, &format!("{} to {}", range.start(), range.end())));
         }
     }
     if spec.wait_ms > MAX_WAIT_MS {
-        return Err(out_of_bounds("wait_ms", format!("0 to {MAX_WAIT_MS}")));
+        return Err(out_of_bounds("wait_ms", &format!("0 to {MAX_WAIT_MS}")));
     }
     let queue = name("queue", &queue)?;
     let mut session = session(&state, within.vhost.as_deref()).await?;
@@ -216,7 +216,7 @@ pub(in crate::admin) async fn get_messages(
     Ok(told(Json(got), format!("{count} messages {done} queue {queue}")))
 }
 
-fn out_of_bounds(field: &str, bounds: String) -> Refusal {
+fn out_of_bounds(field: &str, bounds: &str) -> Refusal {
     let detail = format!("`{field}` is {bounds}");
     Refusal(Problem::new(422, "Unprocessable Content").detail(detail).field(field))
 }
