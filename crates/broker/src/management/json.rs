@@ -247,7 +247,7 @@ pub fn body(payload: &str, encoding: &str) -> Result<Bytes, Unfit> {
 mod tests {
     use super::*;
 
-    fn read(json: Json) -> Result<Properties, Unfit> {
+    fn read(json: &Json) -> Result<Properties, Unfit> {
         properties_from(json.as_object().expect("an object"), 1000)
     }
 
@@ -257,7 +257,7 @@ mod tests {
             "content_type": "text/plain", "delivery_mode": 2, "priority": 3, "type": "t",
             "timestamp": 7, "headers": { "a": 1, "b": [true, null, 1.5], "c": { "d": "e" } },
         });
-        let found = read(written.clone()).expect("properties");
+        let found = read(&written).expect("properties");
         assert!(found.is_persistent());
         assert_eq!(properties(&found), written);
     }
@@ -279,7 +279,7 @@ mod tests {
             (json!({ "headers": { "deep": deep } }), "headers.deep"),
             (json!({ "headers": { "large": "x".repeat(2000) } }), "properties"),
         ] {
-            assert_eq!(read(wrong.clone()).expect_err("unfit").field, field, "{wrong}");
+            assert_eq!(read(&wrong).expect_err("unfit").field, field, "{wrong}");
         }
     }
 
