@@ -32,6 +32,9 @@ const CLOSING: Duration = Duration::from_secs(5);
 /// they stand.
 const SAVING: Duration = Duration::from_secs(20);
 
+/// By then the first configuration is in force and the first probes have been made.
+const SETTLED: Duration = Duration::from_millis(300);
+
 /// A running house.
 pub(crate) struct House {
     control: Arc<Control>,
@@ -109,6 +112,7 @@ impl House {
             let follow = proposals::follow(Arc::clone(&control), names);
             tasks.spawn("routes that services bring", follow);
         }
+        tasks.spawn("program text", give_back_text());
         let house = Self { control, registry, messages, admin, journal, tasks };
         house.announce()?;
         Ok(house)
@@ -203,6 +207,15 @@ impl House {
             tracing::info!("admin API and metrics on {address}");
         }
         Ok(())
+    }
+}
+
+/// What only starting needed is not kept in memory.
+async fn give_back_text() {
+    tokio::time::sleep(SETTLED).await;
+    match posthouse_resident::give_back_text() {
+        Ok(bytes) => tracing::debug!(bytes, "gave back the program text that starting touched"),
+        Err(error) => tracing::debug!("program text stays in memory: {error}"),
     }
 }
 

@@ -92,19 +92,14 @@ async fn live(config: Config, source: Source, options: &Up) -> Result<(), Failur
     // 4. The pillars, each on its addresses; whatever cannot start is the user's to mend.
     let house = House::start(config, source, &options.only).await.map_err(Failure::setup)?;
     let control = house.control();
-    // 5. What only starting needed is no longer kept in memory.
-    match posthouse_resident::give_back_text() {
-        Ok(bytes) => tracing::debug!(bytes, "gave back the program text that starting touched"),
-        Err(error) => tracing::debug!("program text stays in memory: {error}"),
-    }
-    // 6. Reload when told (signal, changed file, admin API), until told to end.
+    // 5. Reload when told (signal, changed file, admin API), until told to end.
     house.run(&mut signals).await;
-    // 7. Accept nothing more, let what is under way end; a second signal ends it at once.
+    // 6. Accept nothing more, let what is under way end; a second signal ends it at once.
     let ended = tokio::select! {
         () = house.stop() => Ok(()),
         () = signals.end() => Err(Failure::other(anyhow::anyhow!("ended at once, as told"))),
     };
-    // 8. Nobody is to come here any more.
+    // 7. Nobody is to come here any more.
     control.leave();
     ended
 }
