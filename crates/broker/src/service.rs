@@ -79,6 +79,8 @@ pub struct Asking {
     shared: Arc<Shared>,
     /// Commands whose outcome is not known yet.
     pending: VecDeque<Pending<Result<(), Refusal>>>,
+    /// Something was not done, since the journal could not write.
+    was_refused: bool,
     /// Deliveries that were written and are not reported, and their bytes.
     written: (u32, u64),
     is_closed: bool,
@@ -198,6 +200,7 @@ impl Handle {
             connection,
             shared: Arc::clone(shared),
             pending: VecDeque::new(),
+            was_refused: false,
             written: (0, 0),
             is_closed: false,
         };
@@ -335,7 +338,11 @@ impl Asking {
     /// # Errors
     /// When the broker is shutting down.
     pub async fn close_channel(&mut self, channel: ChannelNumber) -> Result<(), Error> {
-        self.hand_in(Command::CloseChannel(self.on(channel))).await
+        let command = match self.was_all_done().await {
+            true => Command::CloseChannel(self.on(channel)),
+            false => self.give_up(),
+        };
+        self.hand_in(command).await
     }
 
     /// Reports what was written to the socket: deliveries, those of `basic.get` among them, and their
@@ -364,8 +371,27 @@ impl Asking {
     /// # Errors
     /// When the broker is shutting down.
     pub async fn close(mut self) -> Result<(), Error> {
+        let command = match self.was_all_done().await {
+            true => Command::Close(self.connection),
+            false => self.give_up(),
+        };
         self.is_closed = true;
-        Ok(self.shared.driver.tell(Command::Close(self.connection)).await?)
+        Ok(self.shared.driver.tell(command).await?)
+    }
+
+    /// Whether everything that was asked was done and is durable. To say that a channel or the
+    /// connection is closed is to say so of its acknowledgements, which have no answer of their own.
+    async fn was_all_done(&mut self) -> bool {
+        while let Some(first) = self.pending.pop_front() {
+            let outcome = first.await;
+            self.was_refused |= outcome.is_err();
+        }
+        !self.was_refused
+    }
+
+    fn give_up(&self) -> Command {
+        let reason = "what was asked before could not be written".into();
+        Command::Ask(Ask::Disconnect { connection: self.connection, reason })
     }
 
     const fn on(&self, number: ChannelNumber) -> ChannelId {
@@ -380,9 +406,10 @@ impl Asking {
         {
             self.pending.pop_front();
             match outcome {
+                Ok(_) | Err(driver::Error::Closed) => {}
                 // While the journal cannot write, nothing is done that must be kept; once it can, the
                 // rules close the connection, so that the client begins anew.
-                Ok(_) | Err(driver::Error::Journal(_) | driver::Error::Closed) => {}
+                Err(driver::Error::Journal(_)) => self.was_refused = true,
                 Err(error @ driver::Error::TooLarge { .. }) => {
                     let (connection, reason) = (self.connection, error.to_string().into());
                     let command = Command::Ask(Ask::Disconnect { connection, reason });

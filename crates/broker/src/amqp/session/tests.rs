@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use posthouse_base::time::Timestamp;
 
-use super::{Agreed, Request, Session};
+use super::{Agreed, Phase, Request, Session};
 use crate::amqp::content::Bounds;
 use crate::amqp::output::Output;
 use crate::amqp::wire::methods::{
@@ -327,6 +327,16 @@ fn deliveries_count_until_they_are_written() {
     client.session.tell(tell(delivery));
     assert_eq!(client.told(), [""; 0], "nobody is there for it");
     assert_eq!(client.session.written(), (1, weight), "but it is out of the way");
+}
+
+#[test]
+fn a_close_is_answered_only_when_what_came_before_it_is_durable() {
+    let mut client = Client::with_channel();
+    client.send(0, ConnectionClose { reply_code: 200, ..ConnectionClose::default() });
+    let lost = Refusal::new(Code::ConnectionForced, "it could not be written");
+    client.session.tell(state::Output::CloseConnection(lost));
+    assert_eq!(client.told(), Vec::<String>::new());
+    assert_eq!(client.session.phase, Phase::Over);
 }
 
 #[test]

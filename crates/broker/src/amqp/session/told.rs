@@ -74,10 +74,12 @@ impl Session {
     fn end(&mut self, fault: Option<&Fault>) {
         self.write_confirms();
         match (self.phase, fault) {
-            (Phase::Leaving, _) => {
+            (Phase::Leaving, None) => {
                 self.output.method(0, methods::ConnectionCloseOk {});
                 self.phase = Phase::Over;
             }
+            // Not answered: it would say that what was acknowledged is durable.
+            (Phase::Leaving, Some(_)) => self.phase = Phase::Over,
             (Phase::Open, Some(fault)) => self.close(fault),
             (Phase::Open, None) => {
                 self.close(&Fault::new(Code::ConnectionForced, "the connection is over"));
