@@ -283,7 +283,8 @@ fn each_question_says_its_role_and_the_audit_log_who_did_what() {
 
 #[test]
 fn what_is_described_is_there() {
-    let (_folder, _house, admin, _) = start(CONFIG);
+    let messages = "messages: { address: 127.0.0.1:0, http: { address: 127.0.0.1:0 } }";
+    let (_folder, _house, admin, _) = start(&format!("{CONFIG}{messages}\n"));
     let description = get(&admin, "/api/v1/openapi.json").json();
     // Which paths are described, the golden file says.
     let paths: Vec<&String> = description["paths"].as_object().expect("paths").keys().collect();
