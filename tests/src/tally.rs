@@ -94,8 +94,6 @@ pub struct Tally {
     pub blocks: (u64, u64),
     confirmed: u64,
     again: u64,
-    /// How many of the dead came again as if they were new. Apart, since it is a fault that is known.
-    pub unmarked: u64,
 }
 
 impl Tally {
@@ -116,8 +114,7 @@ impl Tally {
         if queue.settled.contains(&letter) {
             wrong.push("was settled for good");
         }
-        let is_unmarked = !queue.seen.insert(letter) && !redelivered;
-        if is_unmarked && name != DEAD {
+        if !queue.seen.insert(letter) && !redelivered {
             wrong.push("comes again as if it were new");
         }
         // What was rejected comes in the order in which it was.
@@ -130,7 +127,6 @@ impl Tally {
         }
         let wrong = wrong.into_iter().map(|what| format!("{letter:?} in {name:?} {what}"));
         self.wrong.extend(wrong.collect::<Vec<_>>());
-        self.unmarked += u64::from(is_unmarked && name == DEAD);
     }
 
     /// The broker has said that these are settled, so that nothing can undo it.

@@ -17,6 +17,12 @@ const AHEAD: u64 = 64;
 /// Messages that died and are fetched at a time.
 const DEAD: usize = 64;
 
+/// Who gets the next message.
+enum Taker {
+    Getter(Getter),
+    Consumer(ConsumerId),
+}
+
 impl State {
     /// Hands out what waits in a queue, as far as anybody has room for it.
     pub(super) fn dispatch(&mut self, id: QueueId, effects: &mut Vec<Effect>) {
@@ -38,18 +44,49 @@ impl State {
                 break;
             }
             let lane = LaneId { queue: id, priority };
-            if let Some(getter) = queue.getters.pop_front() {
-                self.hand_over(lane, &head, message, &getter, effects);
-            } else if let Some(consumer) = self.next_consumer(id) {
-                self.deliver(lane, &head, message, consumer, effects);
-            } else {
+            let is_noted =
+                head.place.seq().is_none_or(|seq| seq < queue.lane_mut(priority).reached);
+            let taker = match queue.getters.pop_front() {
+                Some(getter) => Taker::Getter(getter),
+                None => match self.next_consumer(id) {
+                    Some(consumer) => Taker::Consumer(consumer),
+                    None => break,
+                },
+            };
+            if !is_noted {
+                // It would come again as if it were new, if it came out before the note was durable.
+                self.put_first(id, taker);
+                self.pending.reached.insert(lane);
                 break;
+            }
+            match taker {
+                Taker::Getter(getter) => self.hand_over(lane, &head, message, &getter, effects),
+                Taker::Consumer(consumer) => self.deliver(lane, &head, message, consumer, effects),
             }
         }
         self.look_ahead(id, effects);
     }
 
-    /// The consumer whose turn it is, of those that have room.
+    /// Whoever was about to get a message has the next turn.
+    fn put_first(&mut self, id: QueueId, taker: Taker) {
+        let Some(queue) = self.queues.get_mut(&id) else { return };
+        match taker {
+            Taker::Getter(getter) => queue.getters.push_front(getter),
+            Taker::Consumer(consumer) => {
+                let Some(priority) = self.consumers.get(&consumer).map(|known| known.priority)
+                else {
+                    return;
+                };
+                let turns = queue.turns.entry(std::cmp::Reverse(priority)).or_default();
+                if turns.back() == Some(&consumer) {
+                    turns.pop_back();
+                    turns.push_front(consumer);
+                }
+            }
+        }
+    }
+
+    /// The consumer whose turn it is, of those that have room. Has its next turn behind all others.
     fn next_consumer(&mut self, id: QueueId) -> Option<ConsumerId> {
         loop {
             let queue = self.queues.get_mut(&id)?;
@@ -174,8 +211,6 @@ impl State {
                     let (seqs, bytes) = self.pending.spent.entry(id).or_default();
                     seqs.push(seq);
                     *bytes += size;
-                } else if seq >= lane.reached {
-                    self.pending.reached.insert(id);
                 }
             }
             None if no_ack => self.memory -= message.weight(),

@@ -228,6 +228,7 @@ impl House {
         if let Some(keep) = keep {
             self.disk.keep(keep, self.state.mark());
         }
+        self.deliveries_are_noted();
         for effect in effects {
             match effect {
                 Effect::Tell(connection, output) => self.told.push((connection, output)),
@@ -253,6 +254,22 @@ impl House {
             }
         }
         reply
+    }
+
+    /// What is about to be handed out is told without waiting for what follows: it must be durable
+    /// already that it may have been, or it would come again as if it were new.
+    fn deliveries_are_noted(&self) {
+        let State { connections, queues, pending, .. } = &self.state;
+        let channels = connections.values().flat_map(|connection| connection.channels.values());
+        let unacked = channels.flat_map(|channel| channel.unacked.values());
+        let held = unacked.filter_map(|unacked| Some((unacked.lane, unacked.place.seq()?)));
+        let spent = pending.spent.iter();
+        let spent = spent.flat_map(|(lane, (seqs, _))| seqs.iter().map(|seq| (*lane, *seq)));
+        for (id, seq) in held.chain(spent) {
+            let lane = queues.get(&id.queue).and_then(|queue| queue.lanes.get(&id.priority));
+            let reached = lane.map_or(u64::MAX, |lane| lane.reached);
+            assert!(seq < reached, "{seq} of {id:?} is handed out, and {reached} is noted");
+        }
     }
 
     /// Opens a connection with one channel.
