@@ -175,13 +175,15 @@ impl Tally {
         missing.collect()
     }
 
-    /// How many have to be seen and are not settled.
+    /// How many have to be seen and are not settled, and how many of those were seen, by queue.
     #[must_use]
-    pub fn open(&self) -> usize {
-        let open = |queue: &Queue| {
-            queue.due.iter().filter(|letter| !queue.settled.contains(letter)).count()
-        };
-        self.queues.values().map(open).sum()
+    pub fn open(&self) -> BTreeMap<&str, (usize, usize)> {
+        let open = self.queues.iter().map(|(name, queue)| {
+            let open = || queue.due.iter().filter(|letter| !queue.settled.contains(letter));
+            let seen = open().filter(|letter| queue.seen.contains(letter));
+            (name.as_str(), (open().count(), seen.count()))
+        });
+        open.filter(|(_, (open, _))| *open > 0).collect()
     }
 
     /// Whether everything was as it must be so far; or else what was not.

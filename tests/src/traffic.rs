@@ -181,7 +181,8 @@ impl Traffic {
         eventually("what was confirmed to be settled", async || {
             let tally = self.tally();
             let open = tally.open();
-            ensure(open == 0 || tally.judge().is_err(), || format!("{open} are not"))
+            let done = open.is_empty() || tally.judge().is_err();
+            ensure(done, || format!("of {open:?} (queue, how many, of those seen) are not"))
         })
         .await;
     }

@@ -9,8 +9,8 @@ use posthouse_journal::{Direction, Journal, Page, ReadStream, StreamName, Versio
 use crate::ids::LaneId;
 use crate::service::{Mailboxes, Shared};
 use crate::state::{
-    Answer, Code, Command, Definition, Effect, Event, Loaded, Note, Output, Refusal, State,
-    lane_stream,
+    Answer, Code, Command, Definition, Effect, Event, Loaded, Note, Output, Purpose, Refusal,
+    State, lane_stream,
 };
 use crate::stored::read_message;
 
@@ -26,6 +26,7 @@ pub(crate) struct Carrier {
 /// Messages that are to be fetched.
 struct Load {
     lane: LaneId,
+    purpose: Purpose,
     from: u64,
     end: u64,
     count: usize,
@@ -85,8 +86,8 @@ impl Hands<State> for Carrier {
                             mailboxes.remove(&connection);
                         }
                     }
-                    Effect::Load { lane, from, end, count, bytes } => {
-                        self.fetch(Load { lane, from, end, count, bytes });
+                    Effect::Load { lane, purpose, from, end, count, bytes } => {
+                        self.fetch(Load { lane, purpose, from, end, count, bytes });
                     }
                     Effect::Note(note) => tell(&note),
                 }
@@ -108,7 +109,7 @@ impl Hands<State> for Carrier {
 impl Load {
     /// What the journal has of it. Nothing, and an end that is the beginning, when it cannot say.
     async fn read(&self, journal: &dyn Journal) -> Loaded {
-        let Self { lane, from, count, bytes, .. } = self;
+        let Self { lane, purpose, from, count, bytes, .. } = self;
         let read = ReadStream {
             stream: self.stream(),
             from: Some(Version::new(*from)),
@@ -123,7 +124,8 @@ impl Load {
                 tracing::warn!(stream = %self.stream(), "messages cannot be read: {error}");
             }
         }
-        Loaded { lane: *lane, from: *from, end: *from, messages: Vec::new() }
+        let (lane, purpose) = (*lane, *purpose);
+        Loaded { lane, purpose, from: *from, end: *from, messages: Vec::new() }
     }
 
     fn messages(&self, page: &Page) -> Option<Loaded> {
@@ -145,7 +147,8 @@ impl Load {
             }
         }
         let end = looked.min(self.end);
-        Some(Loaded { lane: self.lane, from: self.from, end, messages })
+        let Self { lane, purpose, from, .. } = *self;
+        Some(Loaded { lane, purpose, from, end, messages })
     }
 
     fn stream(&self) -> StreamName {

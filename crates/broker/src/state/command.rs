@@ -390,11 +390,22 @@ pub struct Publish {
     pub body: Bytes,
 }
 
+/// What messages are fetched for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// They wait, and are to be at hand.
+    Delivery,
+    /// They have died, and are to be sent on.
+    Burial,
+}
+
 /// Messages that were asked for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loaded {
     /// Where they are.
     pub lane: LaneId,
+    /// What for.
+    pub purpose: Purpose,
     /// The first sequence number that was asked for.
     pub from: u64,
     /// Everything up to here and without it was looked for.

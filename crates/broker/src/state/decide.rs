@@ -3,7 +3,7 @@
 use posthouse_base::time::Timestamp;
 
 use super::State;
-use super::command::{Act, Ask, Command, Loaded, Open};
+use super::command::{Act, Ask, Command, Loaded, Open, Purpose};
 use super::effect::Answer;
 use super::event::{Definition, Event, Placed};
 use super::model::{Channel, Connection, Mode, Queue, Vhost};
@@ -294,29 +294,27 @@ impl<'a> Deciding<'a> {
     }
 
     fn loaded(&mut self, loaded: &Loaded) {
-        let Loaded { lane: id, from, end, messages } = loaded;
+        let Loaded { lane: id, purpose, from, end, messages } = loaded;
         let Some(queue) = self.state.queues.get(&id.queue) else { return };
         let Some(lane) = queue.lanes.get(&id.priority) else { return };
-        let dead: Vec<_> = messages
-            .iter()
-            .filter_map(|(seq, message)| {
-                let reason = *lane.dying.get(seq)?;
-                Some((*seq, message.clone(), reason))
-            })
-            .collect();
-        let is_found = |seq: u64| messages.binary_search_by_key(&seq, |(seq, _)| *seq).is_ok();
-        let ready = lane.ready.within(*from, *end).flat_map(|(from, end)| from..end);
-        let dying = lane.dying.range(*from..(*end).max(*from)).map(|(seq, _)| *seq);
-        let missing: Vec<u64> = ready.chain(dying).filter(|seq| !is_found(*seq)).collect();
+        let is_found = |seq: &u64| messages.binary_search_by_key(seq, |(seq, _)| *seq).is_ok();
+        let (asked, missing): (_, Vec<u64>) = match purpose {
+            Purpose::Delivery => {
+                let ready = lane.ready.within(*from, *end).flat_map(|(from, end)| from..end);
+                (lane.loading, ready.filter(|seq| !is_found(seq)).collect())
+            }
+            Purpose::Burial => {
+                let dying = lane.dying.range(*from..(*end).max(*from)).map(|(seq, _)| *seq);
+                (lane.loading_dead, dying.filter(|seq| !is_found(seq)).collect())
+            }
+        };
         self.push(Event::Loaded(loaded.clone()));
-        let was_asked = [lane.loading, lane.loading_dead]
-            .into_iter()
-            .flatten()
-            .any(|(first, _)| first == *from);
-        if was_asked && !missing.is_empty() {
+        if asked.is_some_and(|(first, _)| first == *from) && !missing.is_empty() {
             self.lose(queue, id.priority, missing);
         }
-        self.bury_kept(queue, id.priority, dead);
+        if *purpose == Purpose::Burial {
+            self.bury_kept(queue, id.priority, messages);
+        }
     }
 
     fn ask(&mut self, ask: Ask) -> Result<(), Refusal> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::apply::answered;
-use super::command::Loaded;
+use super::command::{Loaded, Purpose};
 use super::death::counted;
 use super::effect::{Answer, Delivered, Effect, Output};
 use super::lane::{Head, Lane, size_of};
@@ -268,7 +268,8 @@ impl State {
                     windows += bytes;
                     lane.loading = Some((from, end));
                     let count = count.max(1);
-                    effects.push(Effect::Load { lane: lane_id, from, end, count, bytes });
+                    let (lane, purpose) = (lane_id, Purpose::Delivery);
+                    effects.push(Effect::Load { lane, purpose, from, end, count, bytes });
                 }
             }
             if lane.loading_dead.is_none()
@@ -276,7 +277,8 @@ impl State {
             {
                 lane.loading_dead = Some((from, end));
                 let (count, bytes) = (DEAD, limits.window_bytes);
-                effects.push(Effect::Load { lane: lane_id, from, end, count, bytes });
+                let (lane, purpose) = (lane_id, Purpose::Burial);
+                effects.push(Effect::Load { lane, purpose, from, end, count, bytes });
             }
         }
         let heads = queue.lanes.values().filter(|_| queue.expires).filter_map(Lane::head);
@@ -332,20 +334,18 @@ impl State {
     }
 
     pub(super) fn loaded(&mut self, loaded: &Loaded) {
-        let Loaded { lane: id, from, messages, .. } = loaded;
+        let Loaded { lane: id, purpose, from, messages, .. } = loaded;
         let limits = self.limits;
         let elsewhere = self.windows_bytes;
         self.on_lane(*id, |lane| {
             let elsewhere = elsewhere - lane.at_hand().1;
-            if lane.loading_dead.is_some_and(|(first, _)| first == *from)
-                && messages.first().is_none_or(|(seq, _)| lane.dying.contains_key(seq))
-            {
-                lane.loading_dead = None;
-            }
-            if lane.loading.is_none_or(|(first, _)| first != *from) {
+            let asked = match purpose {
+                Purpose::Delivery => &mut lane.loading,
+                Purpose::Burial => &mut lane.loading_dead,
+            };
+            if asked.take_if(|(first, _)| first == from).is_none() || *purpose == Purpose::Burial {
                 return;
             }
-            lane.loading = None;
             for (seq, message) in messages {
                 let (count, bytes) = lane.at_hand();
                 let has_room = count < limits.window

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::ids::{ChannelNumber, ConnectionId, ConsumerTag, DeliveryTag, LaneId, QueueName};
 use crate::message::Message;
+use crate::state::command::Purpose;
 use crate::state::refusal::Refusal;
 
 /// Something that must be done because of what happened.
@@ -16,6 +17,8 @@ pub enum Effect {
     Load {
         /// Where they are.
         lane: LaneId,
+        /// What for.
+        purpose: Purpose,
         /// The first sequence number.
         from: u64,
         /// The one behind the last that is wanted.

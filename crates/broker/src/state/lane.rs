@@ -56,6 +56,9 @@ pub(crate) struct Lane {
     pub(crate) ready_bytes: u64,
     /// Those of them that have died, and are to be buried.
     pub(crate) dying: BTreeMap<u64, Reason>,
+    /// Those that had died before the last restart: sizes are not known one by one after it, so that
+    /// theirs are in `ready_bytes` until they are buried.
+    pub(crate) dead_in_bytes: RangeSet,
     /// How often those have come back that are counted.
     pub(crate) counts: HashMap<u64, u32, RandomState>,
     /// What is below may have been delivered: noted ahead, so that it need not be noted each time.
@@ -106,6 +109,7 @@ impl Lane {
             ready: RangeSet::default(),
             ready_bytes: 0,
             dying: BTreeMap::new(),
+            dead_in_bytes: RangeSet::default(),
             counts: HashMap::default(),
             reached: 0,
             doubtful: 0,
@@ -247,6 +251,7 @@ impl Lane {
             self.kept.remove_range(*from, *end);
             self.ready.remove_range(*from, *end);
             self.again.remove_range(*from, *end);
+            self.dead_in_bytes.remove_range(*from, *end);
             while let Some((seq, message)) = self.window.range(*from..*end).next() {
                 let (seq, weight) = (*seq, message.weight());
                 self.window.remove(&seq);
@@ -272,8 +277,10 @@ impl Lane {
     pub(crate) fn resume(&mut self) {
         self.ready = self.kept.clone();
         self.ready_bytes = self.kept_bytes;
+        self.dead_in_bytes = RangeSet::default();
         for seq in self.dying.keys() {
             self.ready.remove(*seq);
+            self.dead_in_bytes.insert(*seq);
         }
         self.doubtful = self.reached;
     }

@@ -46,7 +46,7 @@ use crate::ids::{ChannelId, ConnectionId, QueueId, UserName, VhostName};
 pub use argument::{Arguments, DeadLetter, Overflow};
 pub use command::{
     Act, Ask, BindExchange, BindQueue, Command, Consume, DeclareExchange, DeclareQueue,
-    DeleteExchange, DeleteQueue, Get, Kind, Loaded, Open, Permissions, Publish, Qos, User,
+    DeleteExchange, DeleteQueue, Get, Kind, Loaded, Open, Permissions, Publish, Purpose, Qos, User,
 };
 pub use death::Reason;
 pub use decide::Decided;
@@ -154,6 +154,13 @@ impl State {
             let why: Arc<str> = "the broker could not write for a while".into();
             let all = self.connections.keys().map(|id| (*id, Arc::clone(&why)));
             self.pending.connections.extend(all);
+            // To send on what had been fetched could not be written: it is fetched again.
+            for (id, queue) in &mut self.queues {
+                for lane in queue.lanes.values_mut().filter(|lane| !lane.dying.is_empty()) {
+                    lane.loading_dead = None;
+                    self.pending.over.insert(*id);
+                }
+            }
             return;
         }
         self.pending = Pending::default();

@@ -317,27 +317,30 @@ impl<'a> Deciding<'a> {
         }
     }
 
-    /// Sends messages on that have died and were fetched for that.
+    /// Sends on what has died of messages that were fetched for that.
     pub(super) fn bury_kept(
         &mut self,
         queue: &'a Queue,
         priority: u8,
-        dead: Vec<(u64, Arc<Message>, Reason)>,
+        messages: &[(u64, Arc<Message>)],
     ) {
-        let (mut seqs, mut bytes) = (Vec::new(), 0);
-        for (seq, message, reason) in dead {
+        let Some(lane) = queue.lanes.get(&priority) else { return };
+        let (mut seqs, mut bytes, mut waiting_bytes) = (Vec::new(), 0, 0);
+        for (seq, message) in messages {
+            let Some(reason) = lane.dying.get(seq) else { continue };
             // The rest is fetched again.
             if !seqs.is_empty() && self.bytes + message.weight() > self.state.limits.command / 2 {
                 break;
             }
-            self.bury(queue, &message, reason);
-            bytes += size_of(&message);
-            seqs.push(seq);
+            self.bury(queue, message, *reason);
+            bytes += size_of(message);
+            waiting_bytes += if lane.dead_in_bytes.contains(*seq) { size_of(message) } else { 0 };
+            seqs.push(*seq);
         }
         if !seqs.is_empty() {
             let lane = LaneId { queue: queue.spec.id, priority };
             let (stream, ranges) = (queue.next(priority).0, ranges_of(seqs));
-            self.push(Event::Removed(Removed { lane, stream, ranges, bytes, waiting_bytes: 0 }));
+            self.push(Event::Removed(Removed { lane, stream, ranges, bytes, waiting_bytes }));
         }
     }
 

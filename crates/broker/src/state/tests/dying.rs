@@ -66,6 +66,44 @@ fn a_rejection_survives_though_it_is_not_sent_on_yet() {
 }
 
 #[test]
+fn what_has_died_is_buried_whatever_else_is_fetched_meanwhile() {
+    let (mut house, id) = with_graveyard(&[]);
+    house.act(id, publish("q", &["a", "b", "c"]));
+    house.act(id, consume("q", "c"));
+    house.loads_at_once = false;
+    house.act(id, nack(1, true));
+    house.act(id, nack(2, false));
+    // What waits is fetched across what has died.
+    assert_eq!(house.loads.len(), 2);
+    house.bring();
+    house.act(id, nack(3, false));
+    house.bring();
+    for body in ["b", "c"] {
+        assert_eq!(dead(&mut house, id, "grave"), Some((body.into(), 1, "rejected".into())));
+    }
+}
+
+#[test]
+fn what_had_died_before_a_restart_does_not_count_as_waiting_after_it() {
+    let (mut house, id) = with_graveyard(&[]);
+    house.act(id, publish("q", &["aaa", "b"]));
+    house.act(id, consume("q", "c"));
+    house.loads_at_once = false;
+    house.act(id, nack(1, false));
+    house.restart();
+    house.loads_at_once = true;
+    house.connect(2);
+    house.pass(Duration::from_secs(1));
+    house.bring();
+    let bytes = |house: &House| -> Vec<u64> {
+        house.state.queues.values().map(|queue| queue.bytes()).collect()
+    };
+    let (mut found, expected) = (bytes(&house), [1, 3]);
+    found.sort_unstable();
+    assert_eq!(found, expected);
+}
+
+#[test]
 fn messages_expire_at_the_head() {
     let (mut house, id) = with_graveyard(&[("x-message-ttl", Value::I32(1000))]);
     let short = |mut publish: crate::state::Publish, ms: &str| {

@@ -199,7 +199,19 @@ impl House {
         if self.loads_at_once {
             self.bring();
         }
+        if self.loads.is_empty() {
+            self.nothing_waits_for_ever();
+        }
         reply
+    }
+
+    /// Nothing is on its way: then nobody waits for it, and what has died is buried.
+    fn nothing_waits_for_ever(&self) {
+        let lanes = self.state.queues.values().flat_map(|queue| queue.lanes.values());
+        for lane in lanes {
+            assert_eq!((lane.loading, lane.loading_dead), (None, None), "{}", lane.stream);
+            assert!(lane.dying.is_empty(), "{} of {}", lane.dying.len(), lane.stream);
+        }
     }
 
     /// Brings what was asked for.
@@ -233,7 +245,7 @@ impl House {
             match effect {
                 Effect::Tell(connection, output) => self.told.push((connection, output)),
                 Effect::Note(note) => self.notes.push(note),
-                Effect::Load { lane, from, end, count, .. } => {
+                Effect::Load { lane, purpose, from, end, count, .. } => {
                     // Read now and brought at some time: what was removed meanwhile is brought, too.
                     let stream = self.disk.streams.get(&lane_stream(lane));
                     let found = stream.into_iter().flat_map(|(_, events)| events.range(from..));
@@ -249,7 +261,7 @@ impl House {
                             looked = seq + 1;
                         }
                     }
-                    self.loads.push(Loaded { lane, from, end: looked, messages });
+                    self.loads.push(Loaded { lane, purpose, from, end: looked, messages });
                 }
             }
         }
