@@ -1,5 +1,5 @@
-//! The broker on a disk that is full: nothing that was confirmed is lost, nothing that was settled comes
-//! again, and it goes on by itself.
+//! The broker on a disk that fills: publishers are blocked by the protocol while there is room left to
+//! acknowledge, consumers drain, nothing is lost, and it goes on by itself.
 
 use posthouse_tests::House;
 use posthouse_tests::disk::SmallDisk;
@@ -28,6 +28,30 @@ async fn judge(mut traffic: Traffic, house: House, config: &str) {
     let house = House::start_prepared(folder, config, |_| {}).await;
     let drained = traffic.drain(house.messages()).await;
     drained.unwrap_or_else(|wrong| panic!("{wrong}"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn publishers_are_blocked_before_the_disk_is_full_and_consumers_drain() {
+    // A log of the default size would be most of so small a disk.
+    let config = "messages: { address: 127.0.0.1:0, limits: { disk_free: 64MiB } }
+journal: { limits: { wal: 16MiB } }";
+    let Some((disk, house)) = start(config).await else { return };
+    let mut traffic = Traffic::new(fastrand::Rng::new());
+    traffic.declare(house.messages()).await;
+    traffic.start(house.messages());
+    for round in 0..2 {
+        traffic.progress(1000).await;
+        let before = traffic.tally().blocks.0;
+        disk.fill(72 << 20);
+        traffic.blocked(before, false).await;
+        traffic.all_settled().await;
+        assert!(house.log().contains("publishers are blocked: low on disk"), "round {round}");
+        disk.make_room();
+        traffic.blocked(before, true).await;
+    }
+    traffic.progress(1000).await;
+    traffic.tally().judge().unwrap_or_else(|wrong| panic!("{wrong}"));
+    judge(traffic, house, config).await;
 }
 
 /// Somebody else has filled it to the last: clients are closed, may come again, and nothing is lost.

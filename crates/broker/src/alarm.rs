@@ -12,6 +12,9 @@ use crate::state::Command;
 
 /// While something is written, room is looked at so often;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+/// so often when it would be short after so many times what is to stay free;
+const WHILE_NEAR: Duration = Duration::from_millis(10);
+const NEAR: u64 = 16;
 /// and so often while it is short, since others may have made some.
 const WHILE_SHORT: Duration = Duration::from_millis(250);
 
@@ -22,6 +25,7 @@ pub(crate) async fn watch(handle: Handle, journal: Arc<dyn Journal>) {
     let mut head = journal.head();
     let (mut told, mut is_short) = (None, false);
     loop {
+        let mut pause = BETWEEN_LOOKS;
         let health = head.borrow_and_update().health.clone();
         let why = match health {
             Health::Out(outage) => Some(Arc::<str>::from(format!("cannot write: {outage}"))),
@@ -29,6 +33,9 @@ pub(crate) async fn watch(handle: Handle, journal: Arc<dyn Journal>) {
                 // A journal that cannot be asked says so by its health.
                 let room = journal.room().await.ok().flatten();
                 is_short = room.is_some_and(|room| is_low(room, limit, is_short));
+                if room.is_some_and(|room| room.disk_bytes < limit.saturating_mul(NEAR)) {
+                    pause = WHILE_NEAR;
+                }
                 is_short.then(|| Arc::from("low on disk"))
             }
         };
@@ -49,7 +56,7 @@ pub(crate) async fn watch(handle: Handle, journal: Arc<dyn Journal>) {
         if changed.is_err() {
             return;
         }
-        sleep(BETWEEN_LOOKS).await;
+        sleep(pause).await;
     }
 }
 

@@ -108,7 +108,8 @@ pub struct Head {
 /// The room that is left for what will be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
-    /// Bytes that are free on the disk.
+    /// Bytes that are free on the disk, less what the journal will take for what it has already: its
+    /// log up to its bound, and the room into which what is in the log is moved.
     pub disk_bytes: u64,
     /// Bytes that the journal has taken on the disk and has nothing in: they are used again.
     pub spare_bytes: u64,

@@ -4,6 +4,7 @@
 //! empty that way; so when it has grown to its bound the writer is asked to wait between two commits
 //! for the rest, which is little by then, and the log begins anew.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -177,6 +178,16 @@ fn move_log(shared: &Shared, connection: &mut Option<Connection>) -> rusqlite::R
     Ok(())
 }
 
+/// What the log of the database at `path` may still take on the disk until it begins anew, and the
+/// database when all its `pages` have been moved there.
+pub(super) fn promised(path: &Path, pages: u64, bound: u64) -> u64 {
+    let length = |path: &Path| path.metadata().map_or(0, |about| about.len());
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let log = bound.saturating_sub(length(log.as_ref()));
+    log + (pages * PAGE).saturating_sub(length(path))
+}
+
 /// The pages in the log and how many of them are in the database now; `None` when something was in
 /// the way.
 fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<Option<(u64, u64)>> {
@@ -188,5 +199,26 @@ fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<Option<(u
     match done {
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => Ok(None),
         done => done,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_takes_its_bound_and_the_database_what_is_in_the_log() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("journal");
+        let check = |database: u64, log: u64, expected: u64| {
+            std::fs::write(&path, vec![0; database as usize]).expect("a file");
+            std::fs::write(folder.path().join("journal-wal"), vec![0; log as usize])
+                .expect("a file");
+            assert_eq!(promised(&path, 10, 5 * PAGE), expected * PAGE, "{database} {log}");
+        };
+        check(0, 0, 5 + 10);
+        check(8 * PAGE, PAGE, 4 + 2);
+        check(10 * PAGE, 5 * PAGE, 0);
+        check(12 * PAGE, 7 * PAGE, 0);
     }
 }

@@ -401,12 +401,14 @@ impl Journal for Sqlite {
     }
 
     fn room(&self) -> BoxFuture<'_, Result<Option<Room>, Error>> {
-        let folder = self.shared.path.parent().map(Path::to_owned).unwrap_or_default();
+        let (path, log) = (self.shared.path.clone(), self.shared.config.limits.wal.0);
         self.read(move |reader, _| {
             let spare_bytes = reader.spare_pages()? * checkpointer::PAGE;
+            let promised = checkpointer::promised(&path, reader.pages()?, log);
             // What cannot be asked is not known to be short.
-            let disk = rustix::fs::statvfs(&folder).ok();
-            let disk_bytes = disk.map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+            let disk = rustix::fs::statvfs(path.parent().unwrap_or(&path)).ok();
+            let free = disk.map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+            let disk_bytes = free.map(|free| free.saturating_sub(promised));
             Ok(Ok(disk_bytes.map(|disk_bytes| Room { disk_bytes, spare_bytes })))
         })
     }

@@ -203,6 +203,11 @@ impl Reader {
         self.connection.pragma_query_value(None, "freelist_count", |row| row.get(0)).map(unsigned)
     }
 
+    /// All pages, those among them that are only in the log so far.
+    pub(super) fn pages(&self) -> rusqlite::Result<u64> {
+        self.connection.pragma_query_value(None, "page_count", |row| row.get(0)).map(unsigned)
+    }
+
     pub(super) fn checkpoint(
         &mut self,
         stream: &StreamName,
