@@ -175,15 +175,14 @@ impl Tally {
         missing.collect()
     }
 
-    /// How many have to be seen and are not settled, and how many of those were seen, by queue.
+    /// What has to be seen and is not settled, by queue.
     #[must_use]
-    pub fn open(&self) -> BTreeMap<&str, (usize, usize)> {
-        let open = self.queues.iter().map(|(name, queue)| {
-            let open = || queue.due.iter().filter(|letter| !queue.settled.contains(letter));
-            let seen = open().filter(|letter| queue.seen.contains(letter));
-            (name.as_str(), (open().count(), seen.count()))
+    pub fn open(&self) -> BTreeSet<(String, Letter)> {
+        let open = self.queues.iter().flat_map(|(name, queue)| {
+            let open = queue.due.iter().filter(|letter| !queue.settled.contains(letter));
+            open.map(|letter| (name.clone(), *letter))
         });
-        open.filter(|(_, (open, _))| *open > 0).collect()
+        open.collect()
     }
 
     /// Whether everything was as it must be so far; or else what was not.

@@ -176,13 +176,17 @@ impl Traffic {
         self.tally().judge()
     }
 
-    /// Waits until everything was settled that is confirmed.
+    /// Waits until everything is settled that is confirmed by now.
     pub async fn all_settled(&self) {
+        let before = self.tally().open();
         eventually("what was confirmed to be settled", async || {
             let tally = self.tally();
             let open = tally.open();
-            let done = open.is_empty() || tally.judge().is_err();
-            ensure(done, || format!("of {open:?} (queue, how many, of those seen) are not"))
+            let mut left = before.intersection(&open);
+            let first = left.next();
+            ensure(first.is_none() || tally.judge().is_err(), || {
+                format!("{} of {}, {first:?} among them, are not", left.count() + 1, before.len())
+            })
         })
         .await;
     }
