@@ -1,4 +1,4 @@
-//! The comparison: every proxy does a case in turn, round by round, so that whatever else the
+//! The comparison: every proxy does every case in turn, round by round, so that whatever else the
 //! machine does meets all of them alike. A proxy starts afresh for each measurement, alone on its core.
 
 use std::collections::BTreeMap;
@@ -103,10 +103,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     raise_descriptor_limit()?;
     let bench = Bench::prepare(options)?;
     let chosen = |case: &Case| options.case.is_empty() || options.case.contains(case);
-    let mut cases = Vec::new();
-    for case in Case::value_variants().iter().copied().filter(chosen) {
-        cases.push((case, bench.compare(case, options)?));
-    }
+    let cases: Vec<Case> = Case::value_variants().iter().copied().filter(chosen).collect();
+    let cases = bench.compare(&cases, options)?;
     let mut outcomes = cases.iter().flat_map(|(_, outcomes)| outcomes);
     let failed = outcomes.any(|o| o.proxy == Proxy::Posthouse && !o.errors.is_empty());
     let (machine, versions) = (Machine::here(&bench.root), bench.versions());
@@ -179,42 +177,60 @@ impl Bench {
         versions
     }
 
-    /// All rounds of one case. A proxy that fails is said and does not stop the others.
-    fn compare(&self, case: Case, options: &Options) -> anyhow::Result<Vec<Outcome>> {
+    /// All rounds of all cases. A proxy that fails is said and does not stop the others.
+    fn compare(
+        &self,
+        cases: &[Case],
+        options: &Options,
+    ) -> anyhow::Result<Vec<(Case, Vec<Outcome>)>> {
+        let mut compared: Vec<(Case, Vec<Outcome>)> =
+            cases.iter().map(|case| (*case, self.nothing_yet(*case))).collect();
+        for round in 1..=options.rounds {
+            for (case, outcomes) in &mut compared {
+                self.round(*case, round, outcomes, options)?;
+            }
+        }
+        for outcome in compared.iter_mut().flat_map(|(_, outcomes)| outcomes) {
+            outcome.median = Figures::median(&outcome.rounds);
+        }
+        Ok(compared)
+    }
+
+    /// The proxies that can do a case, before any has.
+    fn nothing_yet(&self, case: Case) -> Vec<Outcome> {
+        let able = self.proxies.iter().filter(|(proxy, _)| proxy.can(case.guard()));
+        able.map(|(proxy, _)| Outcome::of(*proxy)).collect()
+    }
+
+    /// One round of one case.
+    fn round(
+        &self,
+        case: Case,
+        round: u32,
+        outcomes: &mut [Outcome],
+        options: &Options,
+    ) -> anyhow::Result<()> {
         let port = peers::free_address()?.port();
         let place =
             Place { root: &self.root, folder: &self.folder, core: Some(self.generators.core) };
         let work = case.work(port);
         let _backends = peers::start_backends(&work, &self.nginx, &self.bench_load, &place)
             .context("the backends")?;
-        let empty = |&(proxy, _): &(Proxy, PathBuf)| Outcome {
-            proxy,
-            median: None,
-            rounds: Vec::new(),
-            errors: Vec::new(),
-        };
-        let able: Vec<&(Proxy, PathBuf)> =
-            self.proxies.iter().filter(|(proxy, _)| proxy.can(case.guard())).collect();
-        let mut outcomes: Vec<Outcome> = able.iter().copied().map(empty).collect();
-        for round in 1..=options.rounds {
-            for ((proxy, program), outcome) in able.iter().copied().zip(&mut outcomes) {
-                let what = format!("{} {round}/{} {}", case.name(), options.rounds, proxy.name());
-                match self.measure(*proxy, program, case, port, options.seconds) {
-                    Ok(figures) => {
-                        eprintln!("{what}: {:.1} µs/request", figures.cpu_us_per_request);
-                        outcome.rounds.push(figures);
-                    }
-                    Err(error) => {
-                        eprintln!("{what}: {error:#}");
-                        outcome.errors.push(format!("{error:#}"));
-                    }
+        let able = self.proxies.iter().filter(|(proxy, _)| proxy.can(case.guard()));
+        for ((proxy, program), outcome) in able.zip(outcomes) {
+            let what = format!("{} {round}/{} {}", case.name(), options.rounds, proxy.name());
+            match self.measure(*proxy, program, case, port, options.seconds) {
+                Ok(figures) => {
+                    eprintln!("{what}: {:.1} µs/request", figures.cpu_us_per_request);
+                    outcome.rounds.push(figures);
+                }
+                Err(error) => {
+                    eprintln!("{what}: {error:#}");
+                    outcome.errors.push(format!("{error:#}"));
                 }
             }
         }
-        for outcome in &mut outcomes {
-            outcome.median = Figures::median(&outcome.rounds);
-        }
-        Ok(outcomes)
+        Ok(())
     }
 
     fn measure(
@@ -255,6 +271,18 @@ impl Bench {
 }
 
 impl Outcome {
+    const fn of(proxy: Proxy) -> Self {
+        Self { proxy, median: None, rounds: Vec::new(), errors: Vec::new() }
+    }
+
+    /// What each round took beyond the same round of `other`; `None` when one of them failed.
+    pub(super) fn beyond(&self, other: &Self) -> Option<Vec<f64>> {
+        let is_whole = self.errors.is_empty() && other.errors.is_empty();
+        let pairs = self.rounds.iter().zip(&other.rounds);
+        let beyond = pairs.map(|(one, other)| one.cpu_us_per_request - other.cpu_us_per_request);
+        is_whole.then(|| beyond.collect())
+    }
+
     /// In place of figures.
     fn why_none(&self) -> &'static str {
         let not_started = self.errors.iter().all(|error| error.starts_with(NOT_STARTED));

@@ -6,15 +6,15 @@ use clap::ValueEnum;
 use super::gateway::Outcome;
 use super::peers::Proxy;
 use super::report::Table;
+use super::stats::median;
 use super::work::Case;
 
-/// One row a proxy: CPU of the open route, and what each case takes beyond it. `None` when the open
-/// route was not measured.
+/// One row a proxy: CPU of the open route, and what each case takes beyond it: the median of the
+/// rounds' differences, with the least and the largest. `None` when the open route was not measured.
 pub(super) fn table(cases: &[(Case, Vec<Outcome>)]) -> Option<Table> {
-    let cpu = |case: Case, proxy: Proxy| {
+    let of = |case: Case, proxy: Proxy| {
         let (_, outcomes) = cases.iter().find(|(measured, _)| *measured == case)?;
-        let outcome = outcomes.iter().find(|outcome| outcome.proxy == proxy)?;
-        Some(outcome.median?.cpu_us_per_request)
+        outcomes.iter().find(|outcome| outcome.proxy == proxy)
     };
     let asked = [
         (Case::GuardToken, "+ token"),
@@ -28,15 +28,24 @@ pub(super) fn table(cases: &[(Case, Vec<Outcome>)]) -> Option<Table> {
     let mut table = Table::new(&heading);
     let mut rows = 0;
     for proxy in Proxy::value_variants().iter().copied() {
-        let Some(open) = cpu(Case::GuardOpen, proxy) else { continue };
-        let more = asked.map(|(case, _)| match cpu(case, proxy) {
-            Some(all) => format!("{:+.2}", all - open),
-            None => "-".to_owned(),
+        let Some(open) = of(Case::GuardOpen, proxy) else { continue };
+        let Some(median_of_open) = open.median else { continue };
+        let more = asked.map(|(case, _)| {
+            let beyond = of(case, proxy).and_then(|outcome| outcome.beyond(open));
+            beyond.map_or("-".to_owned(), spread)
         });
-        let mut cells = vec![proxy.name().to_owned(), format!("{open:.2}")];
+        let median_of_open = format!("{:.2}", median_of_open.cpu_us_per_request);
+        let mut cells = vec![proxy.name().to_owned(), median_of_open];
         cells.extend(more);
         table.row(cells);
         rows += 1;
     }
     (rows > 0).then_some(table)
+}
+
+/// The median, with the least and the largest.
+fn spread(differences: Vec<f64>) -> String {
+    let least = differences.iter().copied().fold(f64::INFINITY, f64::min);
+    let largest = differences.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    format!("{:+.2} ({least:+.2} to {largest:+.2})", median(differences))
 }
