@@ -63,7 +63,7 @@ async fn kill_often(
     traffic.declare(house.messages()).await;
     for kill in 0..kills {
         traffic.start(house.messages());
-        traffic.progress(random.u64(1..1500)).await;
+        traffic.progress(random.u64(1..800)).await;
         traffic.expect_end();
         let folder = house.kill().await;
         traffic.over().await;
