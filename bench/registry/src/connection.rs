@@ -61,8 +61,10 @@ impl Connection {
         body: &str,
     ) -> anyhow::Result<()> {
         let (host, length) = (&self.host, body.len());
+        // As Go's client asks, and with it Consul's own.
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n{body}"
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nAccept-Encoding: gzip\r\n\
+             Content-Length: {length}\r\n\r\n{body}"
         );
         Ok(self.stream.write_all(request.as_bytes()).await?)
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
-use http::header::AUTHORIZATION;
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
@@ -43,6 +43,8 @@ pub(crate) struct Ask {
     grant: Arc<Grant>,
     /// Whether something was left out of the answer because its bearer may not read it.
     is_filtered: AtomicBool,
+    /// Whether the answer may come compressed.
+    takes_gzip: bool,
 }
 
 impl FromRequestParts<App> for Ask {
@@ -58,6 +60,7 @@ impl FromRequestParts<App> for Ask {
                 Arc::clone(grant?)
             }
         };
+        ask.takes_gzip = takes_gzip(&parts.headers);
         let datacenter = ask.get("dc").unwrap_or_default();
         if !datacenter.is_empty() && datacenter != app.config().datacenter {
             return Err(Fault::internal("No path to datacenter"));
@@ -77,6 +80,7 @@ impl Ask {
             wait: DEFAULT_WAIT,
             grant: Arc::clone(Access::default().anonymous()),
             is_filtered: AtomicBool::new(false),
+            takes_gzip: false,
         };
         if let Some(index) = ask.get("index").filter(|index| !index.is_empty()) {
             let index: u64 = index.parse().map_err(|_error| Fault::bad("Invalid index"))?;
@@ -128,6 +132,11 @@ impl Ask {
     pub(crate) fn sees_instance(&self, view: &InstanceView) -> bool {
         self.sees(Kind::Node, view.node.value.name.as_str())
             && self.sees(Kind::Service, view.instance.value.service.as_str())
+    }
+
+    /// Whether the answer may come compressed.
+    pub(crate) const fn takes_gzip(&self) -> bool {
+        self.takes_gzip
     }
 
     /// Whether something was left out.
@@ -321,6 +330,18 @@ impl Selection {
     }
 }
 
+/// Whether `Accept-Encoding` names gzip, and not with a weight of nothing (RFC 9110, 12.5.3).
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let values =
+        headers.get_all(ACCEPT_ENCODING).into_iter().filter_map(|value| value.to_str().ok());
+    let mut codings = values.flat_map(|value| value.split(','));
+    codings.any(|coding| {
+        let (name, parameters) = coding.split_once(';').unwrap_or((coding, ""));
+        let weight = parameters.trim().strip_prefix("q=").map(str::parse::<f32>);
+        name.trim().eq_ignore_ascii_case("gzip") && weight.is_none_or(|q| q.is_ok_and(|q| q > 0.0))
+    })
+}
+
 fn decoded(text: &str) -> String {
     let text = text.replace('+', " ");
     percent_decode_str(&text).decode_utf8_lossy().into_owned()
@@ -329,6 +350,20 @@ fn decoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn gzip_is_taken_by_who_names_it() {
+        let takes = |value: &'static str| {
+            takes_gzip(&HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static(value))]))
+        };
+        for yes in ["gzip", "deflate, GZIP", "br;q=1.0, gzip;q=0.8", "gzip; q=0.001"] {
+            assert!(takes(yes), "{yes}");
+        }
+        for no in ["", "identity", "gzip;q=0", "gzip; q=0.0", "x-gzip2", "gzip;q=x"] {
+            assert!(!takes(no), "{no}");
+        }
+        assert!(!takes_gzip(&HeaderMap::new()));
+    }
 
     #[test]
     fn parameters_are_read_as_forms_are() {

@@ -26,12 +26,12 @@ pub(crate) async fn service(State(app): State<App>, Path(name): Path<String>, as
     let (gathered, index) = app.read_topic(&topic, gather).await?;
     let mut views = match gathered {
         Ok(views) => views,
-        Err(body) => return Ok(reply::rendered(&ask, index, body)),
+        Err(body) => return Ok(reply::rendered_before(&ask, index, &body)),
     };
     // Whoever asked while the change was being written waited for it with others, and one of them has
     // written the answer by now.
     if let Some(body) = key.as_ref().and_then(|key| app.rendered.of(key, &views)) {
-        return Ok(reply::rendered(&ask, index, body));
+        return Ok(reply::rendered_before(&ask, index, &body));
     }
     ask.put_near_first(&app, &mut views, |view| &view.node.value.name);
     let only_passing = ask.flag("passing");
@@ -47,7 +47,7 @@ pub(crate) async fn service(State(app): State<App>, Path(name): Path<String>, as
     };
     let body = serde_json::to_vec(&list).map_err(|error| Fault::internal(error.to_string()))?;
     let body = Bytes::from(body);
-    app.rendered.put(key, views, &body);
+    app.rendered.put(key, views, body.clone());
     Ok(reply::rendered(&ask, index, body))
 }
 

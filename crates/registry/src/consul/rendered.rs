@@ -6,9 +6,12 @@
 //! everything is shown come in here.
 
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::io::Write as _;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 
 use super::ask::Ask;
 use crate::state::InstanceView;
@@ -16,6 +19,9 @@ use crate::state::InstanceView;
 /// So many are kept at most, each of at most so many bytes.
 const PLACES: usize = 256;
 const LARGEST: usize = 64 << 10;
+
+/// Shorter answers fit into a packet as they are; Consul's bound as well.
+const WORTH_COMPRESSING: usize = 1400;
 
 /// Parameters that do not change what the answer's body is.
 const WITHOUT_EFFECT: [&str; 6] = ["index", "wait", "stale", "consistent", "cached", "dc"];
@@ -32,7 +38,39 @@ pub(crate) struct Rendered {
 pub(crate) struct Entry {
     key: Key,
     pub(crate) views: Vec<InstanceView>,
-    pub(crate) body: Bytes,
+    pub(crate) body: Written,
+}
+
+/// A body that is sent to many, and compressed once for all that take it so. Clones are the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Written {
+    plain: Bytes,
+    gzipped: Arc<OnceLock<Option<Bytes>>>,
+}
+
+impl Written {
+    pub(crate) fn new(plain: Bytes) -> Self {
+        Self { plain, gzipped: Arc::default() }
+    }
+
+    pub(crate) fn plain(&self) -> Bytes {
+        self.plain.clone()
+    }
+
+    /// `None` where it is not worth it.
+    pub(crate) fn gzipped(&self) -> Option<Bytes> {
+        if self.plain.len() < WORTH_COMPRESSING {
+            return None;
+        }
+        self.gzipped.get_or_init(|| gzipped(&self.plain)).clone()
+    }
+}
+
+/// `None` if it failed, which writing into memory does not: it would then be sent as it is.
+fn gzipped(plain: &[u8]) -> Option<Bytes> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 4), Compression::fast());
+    encoder.write_all(plain).ok()?;
+    encoder.finish().ok().map(Bytes::from)
 }
 
 /// Who asks for what.
@@ -72,19 +110,19 @@ impl Rendered {
     }
 
     /// The last answer, if it shows `views`.
-    pub(crate) fn of(&self, key: &Key, views: &[InstanceView]) -> Option<Bytes> {
+    pub(crate) fn of(&self, key: &Key, views: &[InstanceView]) -> Option<Written> {
         let entry = self.get(key)?;
         let shows = entry.views.len() == views.len()
             && entry.views.iter().zip(views).all(|(shown, view)| shown.is(view));
         shows.then(|| entry.body.clone())
     }
 
-    pub(crate) fn put(&self, key: Key, views: Vec<InstanceView>, body: &Bytes) {
+    pub(crate) fn put(&self, key: Key, views: Vec<InstanceView>, body: Bytes) {
         let place = self.place(&key);
         if body.len() <= LARGEST
             && let Some(place) = self.places().get_mut(place)
         {
-            *place = Some(Arc::new(Entry { key, views, body: body.clone() }));
+            *place = Some(Arc::new(Entry { key, views, body: Written::new(body) }));
         }
     }
 

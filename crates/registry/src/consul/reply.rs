@@ -5,12 +5,13 @@ use std::borrow::Cow;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, VARY};
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
 
 use super::ask::Ask;
+use super::rendered::Written;
 use crate::error::Error;
 use crate::state::{Index, Refusal, session};
 
@@ -20,6 +21,8 @@ const X_LAST_CONTACT: HeaderName = HeaderName::from_static("x-consul-lastcontact
 const X_CONSISTENCY: HeaderName = HeaderName::from_static("x-consul-effective-consistency");
 const X_FILTERED: HeaderName = HeaderName::from_static("x-consul-results-filtered-by-acls");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const GZIP: HeaderValue = HeaderValue::from_static("gzip");
+const ACCEPT_ENCODING: HeaderValue = HeaderValue::from_static("accept-encoding");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 pub(crate) type Answer = Result<Response, Fault>;
@@ -134,10 +137,24 @@ pub(crate) fn indexed(ask: &Ask, index: Index, value: &impl Serialize) -> Respon
     response
 }
 
-/// JSON that was written before, as it was at `index`.
+/// JSON that was just written, as it was at `index`.
 pub(crate) fn rendered(ask: &Ask, index: Index, body: Bytes) -> Response {
     let mut response = ([(CONTENT_TYPE, JSON)], Body::from(body)).into_response();
     describe(&mut response, ask, index);
+    response
+}
+
+/// JSON that was written before for somebody else, as it was at `index`: compressed if that is taken
+/// (RFC 9110, 12.5.3), as Consul does; here only where it is done once for many.
+pub(crate) fn rendered_before(ask: &Ask, index: Index, body: &Written) -> Response {
+    let gzipped = if ask.takes_gzip() { body.gzipped() } else { None };
+    let is_gzipped = gzipped.is_some();
+    let mut response = rendered(ask, index, gzipped.unwrap_or_else(|| body.plain()));
+    let headers = response.headers_mut();
+    headers.insert(VARY, ACCEPT_ENCODING);
+    if is_gzipped {
+        headers.insert(CONTENT_ENCODING, GZIP);
+    }
     response
 }
 

@@ -1,10 +1,12 @@
 //! Blocking reads: woken by what they wait for, and by nothing else.
 
+use std::io::Read as _;
 use std::time::{Duration, Instant};
 
+use flate2::read::GzDecoder;
 use serde_json::json;
 
-use crate::client::{DEADLINE, House, request};
+use crate::client::{DEADLINE, House, raw_bytes, request};
 
 #[tokio::test]
 async fn a_change_wakes_those_who_watch_it_and_nobody_else() {
@@ -123,4 +125,26 @@ async fn closing_answers_those_who_wait() {
     house.registry.close(DEADLINE).await;
     assert_eq!(read.await.expect("answered").status, 200);
     assert!(tokio::net::TcpStream::connect(address).await.is_err(), "nobody listens any more");
+}
+
+/// As Consul compresses for who takes it: Go's clients do, and with them most of those that watch.
+#[tokio::test]
+async fn what_many_are_told_is_compressed_for_who_takes_it() {
+    let house = House::new().await;
+    for number in 0..8 {
+        house.register(&format!(r#"{{"Name": "web", "ID": "web-{number}"}}"#)).await;
+    }
+    let plain = house.get("/v1/health/service/web").await;
+    assert_eq!(plain.header("content-encoding"), None);
+    let ask = "GET /v1/health/service/web HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+               accept-encoding: br, gzip\r\n\r\n";
+    let answer = raw_bytes(house.address(), ask.as_bytes()).await;
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("a head") + 4;
+    let head = std::str::from_utf8(&answer[..end]).expect("text").to_ascii_lowercase();
+    assert!(head.contains("content-encoding: gzip") && head.contains("vary: accept-encoding"));
+    let mut body = String::new();
+    GzDecoder::new(&answer[end..]).read_to_string(&mut body).expect("gzip");
+    assert_eq!(body, plain.body);
+    let again = house.get("/v1/health/service/web").await;
+    assert_eq!((again.header("content-encoding"), &again.body), (None, &plain.body));
 }

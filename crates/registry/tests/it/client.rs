@@ -155,16 +155,21 @@ pub(crate) async fn request(to: SocketAddr, method: &str, path: &str, body: &str
 
 /// Sends bytes, and reads an answer to the end.
 pub(crate) async fn raw(to: SocketAddr, bytes: &[u8]) -> Answer {
+    let answer = String::from_utf8(raw_bytes(to, bytes).await).expect("text");
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.get(9..12).and_then(|status| status.parse().ok()).unwrap_or(0);
+    Answer { status, head: head.into(), body: body.into() }
+}
+
+/// Sends bytes, and reads whatever is answered to the end.
+pub(crate) async fn raw_bytes(to: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let exchange = async {
         let mut stream = TcpStream::connect(to).await.expect("the registry listens");
         // The registry may answer and close before it has read everything.
         let _early = stream.write_all(bytes).await;
         let mut answer = Vec::new();
         let _reset = stream.read_to_end(&mut answer).await;
-        String::from_utf8(answer).expect("text")
+        answer
     };
-    let answer = tokio::time::timeout(DEADLINE, exchange).await.expect("an answer in time");
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let status = head.get(9..12).and_then(|status| status.parse().ok()).unwrap_or(0);
-    Answer { status, head: head.into(), body: body.into() }
+    tokio::time::timeout(DEADLINE, exchange).await.expect("an answer in time")
 }
