@@ -61,6 +61,11 @@ impl identity::Fields for Shown<'_> {
             see(name, value);
         }
     }
+
+    fn named<'s>(&'s self, name: &str, see: &mut dyn FnMut(&'s [u8])) {
+        // Most names are known by one byte, and most fields are of another length or kind.
+        self.0.all_named(name.as_bytes()).for_each(see);
+    }
 }
 
 fn verdict(outcome: Outcome) -> Verdict {

@@ -128,6 +128,21 @@ impl Fields {
         }
     }
 
+    /// Every value under any name, in any case, in order.
+    pub fn all_named<'a, 'n>(
+        &'a self,
+        name: &'n [u8],
+    ) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        let known = Known::of(name);
+        let is_there = known == Known::Other || self.may_hold(known);
+        let fields = if is_there { self.fields.as_slice() } else { &[] };
+        let fields = fields.iter().filter(move |field| {
+            field.known == known
+                && (known != Known::Other || self.name(field).eq_ignore_ascii_case(name))
+        });
+        fields.map(|field| self.value(field))
+    }
+
     /// Removes every field of a known name; returns how many there were.
     pub fn remove(&mut self, name: Known) -> usize {
         if !self.may_hold(name) {

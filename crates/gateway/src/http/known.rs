@@ -66,6 +66,8 @@ known! {
     Age = "age",
     Range = "range",
     RetryAfter = "retry-after",
+    RateLimit = "ratelimit",
+    RateLimitPolicy = "ratelimit-policy",
     Accept = "accept",
     AcceptEncoding = "accept-encoding",
     AcceptLanguage = "accept-language",
@@ -201,8 +203,8 @@ const fn words(name: &[u8]) -> [u64; 3] {
 // The multipliers were found by search; `build_table` proves them free of collisions.
 const fn slot(words: [u64; 3]) -> usize {
     const SMALL: u64 = 0x2020_2020_2020_2020;
-    let first = (words[0] | SMALL).wrapping_mul(0x2ecc_39e9_ebbc_8d79);
-    let last = (words[2] | SMALL).wrapping_mul(0x5146_4143_02c1_8c37);
+    let first = (words[0] | SMALL).wrapping_mul(0x0a2a_5735_b824_d975);
+    let last = (words[2] | SMALL).wrapping_mul(0xb3af_fb69_9a42_6d87);
     first.wrapping_add(last).to_be_bytes()[0] as usize
 }
 

@@ -62,10 +62,10 @@ impl Share {
     /// Puts into an answer what the client may know of its limits.
     pub(crate) fn show(&self, fields: &mut Fields) {
         if !self.policy.is_empty() {
-            fields.append(b"ratelimit-policy", &self.policy);
+            fields.append_known(Known::RateLimitPolicy, &self.policy);
         }
         if !self.standing.is_empty() {
-            fields.append(b"ratelimit", &self.standing);
+            fields.append_known(Known::RateLimit, &self.standing);
         }
         if let Some(wait) = self.wait {
             let mut number = itoa::Buffer::new();
