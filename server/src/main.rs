@@ -56,6 +56,7 @@ fn main() -> ExitCode {
         Command::Purge(options) => cli::messages::purge(&options),
         Command::Connections(options) => cli::messages::connections(options),
         Command::Definitions(options) => cli::messages::definitions(&options),
+        Command::Drain(options) => cli::messages::drain(&options),
         Command::Guard(options) => cli::guard::run(options),
         Command::Apis(options) => cli::apis::run(options),
         Command::Plans(options) => cli::plans::run(options),

@@ -9,6 +9,7 @@ use posthouse_base::config::{Path, Report, Severity, Size, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::engine::{EMBEDDED, EngineConfig};
 use crate::state::Limits;
 
 /// What the journal takes as one event; a message is one. See `journal.limits.event`.
@@ -21,6 +22,12 @@ const PROPERTIES: u64 = 256 << 10;
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Messages")]
 pub struct Raw {
+    /// What keeps messages: `embedded`, the broker in the house; or a RabbitMQ, as
+    /// `amqp://USER:PASSWORD@HOST:5672/VHOST` (`amqps://…` over TLS), to which the addresses here then pass
+    /// clients through. Better filled in: `${env:NAME}`, for its password.
+    pub engine: String,
+    /// The authorities of the engine's certificate, as PEM; those of the system if left out.
+    pub engine_ca: Option<PathBuf>,
     /// The address of AMQP; port 0 takes a free one.
     pub address: String,
     /// AMQP over TLS, on an address of its own.
@@ -263,6 +270,8 @@ pub struct RawLimits {
 impl Default for Raw {
     fn default() -> Self {
         Self {
+            engine: EMBEDDED.into(),
+            engine_ca: None,
             address: "127.0.0.1:5672".into(),
             tls: None,
             vhost: "/".into(),
@@ -314,6 +323,7 @@ impl Default for RawLimits {
 /// The checked configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
+    pub(crate) engine: Option<EngineConfig>,
     pub(crate) address: SocketAddr,
     pub(crate) tls: Option<Tls>,
     pub(crate) vhost: String,
@@ -376,6 +386,7 @@ impl Config {
     #[must_use]
     pub fn check(raw: &Raw, path: &Path, report: &mut Report) -> Option<Self> {
         let before = report.findings().len();
+        let engine = EngineConfig::check(raw, path, report);
         let address = check_address(&raw.address, &path.key("address"), report);
         let tls = raw.tls.as_ref().and_then(|tls| check_tls(tls, &path.key("tls"), report));
         if raw.vhost.is_empty() || raw.vhost.len() > 255 {
@@ -402,6 +413,7 @@ impl Config {
         let mistaken = findings.iter().any(|finding| finding.severity == Severity::Error);
         let address = address.filter(|_| !mistaken)?;
         Some(Self {
+            engine,
             address,
             tls,
             vhost: raw.vhost.clone(),
@@ -421,6 +433,9 @@ impl Config {
             tls.cert = base.join(&tls.cert);
             tls.key = base.join(&tls.key);
             tls.clients = tls.clients.as_ref().map(|clients| base.join(clients));
+        }
+        if let Some(engine) = &mut self.engine {
+            engine.relative_to(base);
         }
         self
     }
@@ -490,6 +505,7 @@ impl Default for Config {
         let (http, management, subscriptions) = (None, None, Vec::new());
         let heartbeat = heartbeat.0;
         Self {
+            engine: None,
             address,
             tls: None,
             vhost,

@@ -49,11 +49,19 @@ impl Delays {
     /// When the broker does not answer.
     pub(crate) async fn start(posts: Posts) -> Result<Self, Error> {
         let delays = Self { posts, running: Arc::default() };
-        let waiting = delays.posts.handle().look(|state| {
+        let handle = delays.posts.handle();
+        let waiting = handle.look(|state| {
             let has = |vhost: &&VhostName| state.queue(vhost.as_str(), DUE).is_some();
             state.vhosts().filter(has).cloned().collect::<Vec<_>>()
         });
-        for vhost in waiting.await? {
+        let mut waiting = waiting.await?;
+        // What waits at an engine is not known here: some of an earlier run may.
+        let meant = VhostName::from(handle.config().vhost());
+        if handle.engine().is_some() && handle.config().http.is_some() && !waiting.contains(&meant)
+        {
+            waiting.push(meant);
+        }
+        for vhost in waiting {
             delays.run(&vhost);
         }
         Ok(delays)
@@ -123,7 +131,10 @@ impl Delays {
                 if matches!(error, Error::Stopped) {
                     return;
                 }
-                tracing::warn!(vhost = vhost.as_str(), "delayed messages wait: {error}");
+                // Of an engine that is said where it is found, and once.
+                if !matches!(error, Error::Engine(_)) {
+                    tracing::warn!(vhost = vhost.as_str(), "delayed messages wait: {error}");
+                }
             }
             sleep(PAUSE).await;
         }
@@ -175,6 +186,11 @@ impl Delays {
 
 fn durable(name: &str, arguments: Table) -> DeclareQueue {
     DeclareQueue { queue: name.into(), durable: true, arguments, ..DeclareQueue::default() }
+}
+
+/// For how long messages wait in a queue, in milliseconds, if it is one of those.
+pub(crate) fn term_of(queue: &str) -> Option<u64> {
+    queue.strip_prefix("posthouse.delay.")?.parse().ok()
 }
 
 fn left(until: Timestamp) -> Duration {

@@ -48,6 +48,9 @@ pub enum Error {
     /// It was not answered in time: it may have been done or not.
     #[error("the broker does not answer now")]
     Unanswered,
+    /// The engine in its place is not reached, does not let us in, or has broken off.
+    #[error("the engine {0}")]
+    Engine(String),
     /// It is shutting down.
     #[error("the broker is shutting down")]
     Stopped,

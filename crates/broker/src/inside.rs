@@ -1,5 +1,6 @@
 //! Clients that are parts of the house: the admin API, the HTTP door, push subscriptions. They ask as
 //! AMQP's clients do, on one channel and without a socket, and may do everything in their virtual host.
+//! With an engine they ask that one, over a connection for each session, and see no difference.
 //!
 //! What must hold: whoever asks is answered within [`PATIENCE`], even while the journal cannot write;
 //! nothing is published while publishers are blocked; a session that was refused something is over.
@@ -8,8 +9,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
+use crate::amqp::client::Line;
+use crate::engine::Engine;
 use crate::error::Error;
 use crate::ids::{ChannelNumber, ConsumerTag, DeliveryTag, UserName, VhostName};
 use crate::message::{Message, Table};
@@ -26,16 +29,52 @@ const CHANNEL: ChannelNumber = ChannelNumber::new(1);
 /// Who such clients are to the others.
 const USER: &str = "posthouse";
 
+/// Between two attempts to be let in by an engine, at first and at last.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// Asks an engine to let us in for as long as it does not, so that it is known, and told, that it does
+/// not before anybody needs it, and when it does again.
+pub(crate) async fn watch_engine(handle: Handle) {
+    let mut pause = PAUSES.0;
+    loop {
+        let is_known = handle.engine_view().is_some_and(|view| view.reachable == Some(true));
+        if !is_known {
+            let vhost = handle.config().vhost();
+            // What is wrong is noted where it is found.
+            match handle.inside(vhost, "watch").await {
+                Ok(session) => {
+                    let _closed_or_lost = session.close().await;
+                }
+                Err(Error::Refused(refusal)) => {
+                    tracing::warn!("the engine of messages has no place for Posthouse: {refusal}");
+                }
+                Err(_) => {}
+            }
+        }
+        sleep(pause).await;
+        pause = if is_known { PAUSES.0 } else { (pause * 2).min(PAUSES.1) };
+    }
+}
+
 /// A client that is a part of the house. Dropping it gives back what it has not acknowledged.
 #[derive(Debug)]
 pub struct Session {
-    asking: Asking,
+    asking: Way,
     told: Told,
     /// What came while an answer was waited for.
     early: VecDeque<Happened>,
     /// How many were published, once it is confirmed what was.
     published: Option<u64>,
     blocked: Option<Arc<str>>,
+}
+
+/// What a session asks by.
+#[derive(Debug)]
+enum Way {
+    /// The rules of the house.
+    Rules(Asking),
+    /// An engine in their place.
+    Engine(Line),
 }
 
 /// What became of a message that was published.
@@ -47,6 +86,17 @@ pub enum Published {
     Unroutable,
     /// A queue that is full has not taken it.
     Rejected,
+}
+
+/// What became of messages that were published together.
+#[derive(Debug)]
+pub(crate) struct PublishedAll {
+    /// Whether each was taken on, as far as that is known.
+    pub(crate) confirmed: Vec<Option<bool>>,
+    /// Whether any came back since no queue is bound for it.
+    pub(crate) returned: bool,
+    /// Why the rest is not known.
+    pub(crate) ended: Option<Error>,
 }
 
 /// What happens without being asked for just then.
@@ -61,7 +111,7 @@ pub enum Happened {
 /// What is told of what was asked.
 enum Heard {
     Answer(Answer),
-    Confirm { tag: u64, ack: bool },
+    Confirm { tag: u64, multiple: bool, ack: bool },
     Returned,
     Happened(Happened),
 }
@@ -85,7 +135,44 @@ impl Handle {
         self.let_inside(user.clone(), vhost, name, false).await
     }
 
+    /// Lets a part of the house into a virtual host of the embedded broker, also when an engine is in
+    /// its place.
+    ///
+    /// # Errors
+    /// As [`Handle::inside`].
+    pub async fn inside_embedded(&self, vhost: &str, name: &str) -> Result<Session, Error> {
+        self.let_by_rules(USER.into(), vhost, name, true).await
+    }
+
+    /// Lets a part of the house into a virtual host of an engine.
+    ///
+    /// # Errors
+    /// When the engine is not reached or does not let us in.
+    pub(crate) async fn inside_engine(
+        &self,
+        engine: &Engine,
+        vhost: &str,
+        name: &str,
+    ) -> Result<Session, Error> {
+        let vhost = engine.vhost(vhost, self.config().vhost());
+        let (line, told) = Line::open(engine, vhost, name, &self.shared.tasks).await?;
+        Ok(Session::new(Way::Engine(line), told))
+    }
+
     async fn let_inside(
+        &self,
+        user: UserName,
+        vhost: &str,
+        name: &str,
+        is_house: bool,
+    ) -> Result<Session, Error> {
+        match self.engine() {
+            Some(engine) => self.inside_engine(engine, vhost, name).await,
+            None => self.let_by_rules(user, vhost, name, is_house).await,
+        }
+    }
+
+    async fn let_by_rules(
         &self,
         user: UserName,
         vhost: &str,
@@ -102,15 +189,19 @@ impl Handle {
         };
         let entering = timeout(PATIENCE, self.open(entrance, is_house)).await;
         let (asking, told) = entering.map_err(|_elapsed| Error::Unanswered)??;
-        let (early, published, blocked) = (VecDeque::new(), None, None);
-        let mut session = Session { asking, told, early, published, blocked };
-        session.asking.open_channel(CHANNEL).await?;
+        let mut asking = asking;
+        asking.open_channel(CHANNEL).await?;
+        let mut session = Session::new(Way::Rules(asking), told);
         session.answer().await?;
         Ok(session)
     }
 }
 
 impl Session {
+    const fn new(asking: Way, told: Told) -> Self {
+        Self { asking, told, early: VecDeque::new(), published: None, blocked: None }
+    }
+
     /// Asks something that is answered.
     ///
     /// # Errors
@@ -125,7 +216,10 @@ impl Session {
     /// # Errors
     /// When the broker is shutting down.
     pub async fn tell(&mut self, act: Act) -> Result<(), Error> {
-        self.asking.act(CHANNEL, act).await
+        match &mut self.asking {
+            Way::Rules(asking) => asking.act(CHANNEL, act).await,
+            Way::Engine(line) => line.act(act).await,
+        }
     }
 
     /// Publishes a message and waits until it is known, and durable, what has become of it.
@@ -145,6 +239,44 @@ impl Session {
         self.published = Some(tag);
         self.tell(Act::Publish(vec![Publish { mandatory: true, ..publish }])).await?;
         timeout(PATIENCE, self.confirmed(tag)).await.map_err(|_elapsed| Error::Unanswered)?
+    }
+
+    /// Publishes messages, and waits until it is known what has become of each.
+    pub(crate) async fn publish_all(&mut self, all: Vec<Publish>) -> PublishedAll {
+        let confirmed = vec![None; all.len()];
+        let mut published = PublishedAll { confirmed, returned: false, ended: None };
+        let outcome = timeout(PATIENCE, self.publish_each(all, &mut published)).await;
+        published.ended = outcome.map_err(|_elapsed| Error::Unanswered).flatten().err();
+        published
+    }
+
+    async fn publish_each(
+        &mut self,
+        all: Vec<Publish>,
+        published: &mut PublishedAll,
+    ) -> Result<(), Error> {
+        if self.published.is_none() {
+            self.ask(Act::SelectConfirm { no_wait: false }).await?;
+        }
+        let before = self.published.unwrap_or_default();
+        self.published = Some(before + u64::try_from(all.len()).unwrap_or(u64::MAX));
+        self.tell(Act::Publish(all)).await?;
+        // The place of the first that is not known yet: confirms of several name the last.
+        let place = |tag: u64| usize::try_from(tag - before).unwrap_or(usize::MAX);
+        while published.confirmed.contains(&None) {
+            match self.hear().await? {
+                Heard::Returned => published.returned = true,
+                Heard::Confirm { tag, multiple, ack } if tag > before => {
+                    let end = place(tag).min(published.confirmed.len());
+                    let begin = if multiple { 0 } else { end.saturating_sub(1) };
+                    let known = published.confirmed[begin..end].iter_mut();
+                    known.for_each(|one| *one = one.or(Some(ack)));
+                }
+                Heard::Happened(happened) => self.early.push_back(happened),
+                Heard::Answer(_) | Heard::Confirm { .. } => {}
+            }
+        }
+        Ok(())
     }
 
     /// Waits for the next thing that happens. May be dropped at any time.
@@ -168,7 +300,11 @@ impl Session {
     /// When the broker is shutting down.
     pub async fn took(&mut self, message: &Message) -> Result<(), Error> {
         let weight = u64::try_from(message.weight()).unwrap_or(u64::MAX);
-        self.asking.written(1, weight).await
+        match &mut self.asking {
+            Way::Rules(asking) => asking.written(1, weight).await,
+            // It sends as many as were asked for, and no more.
+            Way::Engine(_) => Ok(()),
+        }
     }
 
     /// What has happened while an answer was waited for.
@@ -191,7 +327,16 @@ impl Session {
     /// When that is not known.
     pub async fn close(self) -> Result<(), Error> {
         let Self { asking, mut told, .. } = self;
-        asking.close().await?;
+        let line = match asking {
+            Way::Rules(asking) => {
+                asking.close().await?;
+                None
+            }
+            Way::Engine(line) => {
+                line.close().await?;
+                Some(line)
+            }
+        };
         let closed = async {
             while let Some(output) = told.next().await {
                 match output {
@@ -202,12 +347,16 @@ impl Session {
                     _ => {}
                 }
             }
-            Err(Error::Stopped)
+            Err(line.as_ref().map_or(Error::Stopped, Line::over))
         };
         timeout(PATIENCE, closed).await.map_err(|_elapsed| Error::Unanswered)?
     }
 
-    async fn answer(&mut self) -> Result<Answer, Error> {
+    /// Waits for the answer to what was told, where several were.
+    ///
+    /// # Errors
+    /// As [`Session::ask`].
+    pub(crate) async fn answer(&mut self) -> Result<Answer, Error> {
         let answered = timeout(PATIENCE, async {
             loop {
                 match self.hear().await? {
@@ -225,7 +374,7 @@ impl Session {
         loop {
             match self.hear().await? {
                 Heard::Returned => returned = true,
-                Heard::Confirm { tag, ack } if tag >= wanted => {
+                Heard::Confirm { tag, ack, .. } if tag >= wanted => {
                     return Ok(match (ack, returned) {
                         (_, true) => Published::Unroutable,
                         (true, false) => Published::Taken,
@@ -255,7 +404,12 @@ impl Session {
 
     async fn hear(&mut self) -> Result<Heard, Error> {
         loop {
-            let output = self.told.next().await.ok_or(Error::Stopped)?;
+            let Some(output) = self.told.next().await else {
+                return Err(match &self.asking {
+                    Way::Rules(_) => Error::Stopped,
+                    Way::Engine(line) => line.over(),
+                });
+            };
             if let Some(heard) = self.heard(output)? {
                 return Ok(heard);
             }
@@ -270,7 +424,9 @@ impl Session {
             }
             Output::Cancelled(_, tag) => Heard::Happened(Happened::Cancelled(tag)),
             Output::Return(..) => Heard::Returned,
-            Output::Confirm { tag, ack, .. } => Heard::Confirm { tag: tag.get(), ack },
+            Output::Confirm { tag, multiple, ack, .. } => {
+                Heard::Confirm { tag: tag.get(), multiple, ack }
+            }
             Output::CloseChannel(_, refusal) => return Err(Error::Refused(refusal)),
             Output::CloseConnection(refusal) => return Err(over(refusal)),
             Output::Blocked(why) => {
@@ -299,8 +455,11 @@ mod tests {
 
     use super::*;
     use crate::Config;
+    use crate::amqp::Server;
+    use crate::config::Tls;
+    use crate::engine::{EngineAddress, EngineConfig};
     use crate::management::Definitions;
-    use crate::state::{Ask, BindQueue, DeclareExchange, DeclareQueue, Get};
+    use crate::state::{Ask, BindQueue, Consume, DeclareExchange, DeclareQueue, Get};
 
     async fn broker(tasks: &Tasks) -> Handle {
         Handle::start(Config::default(), None, tasks).await.expect("it starts")
@@ -349,6 +508,74 @@ mod tests {
         assert!(matches!(session.publish(publish("q")).await, Err(Error::Blocked(_))));
         broker.shared.driver.command(alarm(None)).await.expect("told").expect("taken");
         assert_eq!(session.publish(publish("q")).await.expect("known"), Published::Taken);
+    }
+
+    #[tokio::test]
+    async fn an_engine_is_asked_as_the_rules_are() {
+        let tasks = Tasks::new();
+        let there = Config { address: ([127, 0, 0, 1], 0).into(), ..Config::default() };
+        let there = Handle::start(there, None, &tasks).await.expect("it starts");
+        let server = Server::start(there, &tasks).await.expect("it listens");
+        let with = |login: &str| {
+            let address = EngineAddress::parse(&format!("amqp://{login}@{}", server.address()));
+            let engine = EngineConfig::at(address.expect("an address"));
+            Config { engine: Some(engine), ..Config::default() }
+        };
+        let house = Handle::start(with("guest:guest"), None, &tasks).await.expect("it starts");
+        let mut session = house.inside("/", "test").await.expect("let in");
+        assert_eq!(session.publish(publish("q")).await.expect("known"), Published::Unroutable);
+        session.ask(declare("q")).await.expect("declared");
+        assert_eq!(session.publish(publish("q")).await.expect("known"), Published::Taken);
+        let all = session.publish_all(vec![publish("q"); 300]).await;
+        assert!(all.confirmed == vec![Some(true); 300] && !all.returned && all.ended.is_none());
+        let consume = Consume { queue: "q".into(), tag: "c".into(), ..Consume::default() };
+        session.ask(Act::Consume(consume)).await.expect("consuming");
+        let Ok(Happened::Delivered(tag, delivered)) = session.next().await else { panic!() };
+        assert_eq!((tag.as_str(), &delivered.message.body[..]), ("c", &b"hello"[..]));
+        session.close().await.expect("closed");
+        let mut session = house.inside("/", "test").await.expect("let in");
+        let purge = |queue: &str| Act::PurgeQueue { queue: queue.into(), no_wait: false };
+        let purged = session.ask(purge("q")).await.expect("an answer");
+        assert_eq!(purged, Answer::Purged { messages: 301 }, "what was delivered came back");
+        let refused = session.ask(purge("x")).await;
+        assert!(matches!(refused, Err(Error::Refused(why)) if why.code == Code::NotFound));
+        let elsewhere = house.inside("elsewhere", "test").await;
+        assert!(matches!(elsewhere, Err(Error::Refused(_))), "{elsewhere:?}");
+        let stranger = Handle::start(with("guest:horse"), None, &tasks).await.expect("it starts");
+        let Err(Error::Engine(why)) = stranger.inside("/", "test").await else { panic!() };
+        assert!(why.contains("does not let `guest` in") && !why.contains("horse"), "{why}");
+        let mut session = house.inside("/", "test").await.expect("let in");
+        server.close(Duration::ZERO).await;
+        let lost = session.next().await;
+        assert!(matches!(lost, Err(Error::Engine(_) | Error::Unanswered)), "{lost:?}");
+        assert!(session.next().await.is_err() && !session.is_open());
+    }
+
+    #[tokio::test]
+    async fn an_engine_is_reached_over_tls_where_its_authority_is_known() {
+        let (tasks, folder) = (Tasks::new(), tempfile::tempdir().expect("a folder"));
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]);
+        let made = made.expect("a certificate");
+        let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+        std::fs::write(&cert, made.cert.pem()).expect("a file");
+        std::fs::write(&key, made.signing_key.serialize_pem()).expect("a file");
+        let any = ([127, 0, 0, 1], 0).into();
+        let tls = Tls { address: any, cert: cert.clone(), key, clients: None };
+        let there = Config { address: any, tls: Some(tls), ..Config::default() };
+        let there = Handle::start(there, None, &tasks).await.expect("it starts");
+        let server = Server::start(there, &tasks).await.expect("it listens");
+        let port = server.tls_address().expect("an address").port();
+        let address = EngineAddress::parse(&format!("amqps://localhost:{port}"));
+        let address = address.expect("an address");
+        for (ca, is_known) in [(Some(cert), true), (None, false)] {
+            let engine = Some(EngineConfig { address: address.clone(), ca });
+            let house = Config { engine, ..Config::default() };
+            let house = Handle::start(house, None, &tasks).await.expect("it starts");
+            match house.inside("/", "test").await {
+                Ok(session) => assert!(is_known && session.close().await.is_ok()),
+                Err(error) => assert!(!is_known && error.to_string().contains("not reached")),
+            }
+        }
     }
 
     #[tokio::test]

@@ -50,6 +50,16 @@ impl Posts {
         sender: &Sender,
         publish: Publish,
     ) -> Result<Published, Error> {
+        let house;
+        let sender = match &sender.user {
+            // It is the house that an engine knows: whether the user may is for us to say.
+            Some(user) if self.handle.engine().is_some() => {
+                self.handle.may_publish(user, &sender.vhost, &publish.exchange).await?;
+                house = Sender { vhost: sender.vhost.clone(), user: None };
+                &house
+            }
+            _ => sender,
+        };
         let mut session = match self.rested(sender) {
             Some(session) => session,
             None => self.open(sender).await?,

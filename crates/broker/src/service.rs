@@ -16,9 +16,11 @@ use uuid::Uuid;
 
 use crate::alarm;
 use crate::config::Config;
+use crate::engine::{Engine, EngineView};
 use crate::error::Error;
 use crate::hands::Carrier;
-use crate::ids::{ChannelId, ChannelNumber, ConnectionId, UserName, VhostName};
+use crate::ids::{ChannelId, ChannelNumber, ConnectionId, ExchangeName, UserName, VhostName};
+use crate::inside;
 use crate::message::Table;
 use crate::metrics::Metrics;
 use crate::password;
@@ -41,6 +43,8 @@ pub struct Handle {
 /// What the writing task and all connections share.
 pub(crate) struct Shared {
     pub(crate) config: Config,
+    /// What is in the place of the rules for clients, and for the house as a client.
+    pub(crate) engine: Option<Arc<Engine>>,
     pub(crate) metrics: Metrics,
     pub(crate) driver: driver::Handle<State>,
     pub(crate) tasks: Tasks,
@@ -104,6 +108,7 @@ impl Handle {
         journal: Option<Arc<dyn Journal>>,
         tasks: &Tasks,
     ) -> Result<Self, Error> {
+        let engine = config.engine.as_ref().map(Engine::new).transpose()?.map(Arc::new);
         let limits = config.state_limits(journal.is_some(), LARGEST_COMMAND);
         let settings = Settings {
             queue: config.limits.queue,
@@ -124,12 +129,16 @@ impl Handle {
             loads: Semaphore::new(config.limits.loads),
             subscriptions: Notify::new(),
             config,
+            engine,
         });
         driver.run(Carrier::new(Arc::clone(&shared), journal.clone()), tasks);
         let handle = Self { shared };
         handle.set_up().await?;
         if let Some(journal) = journal {
             tasks.spawn("broker alarm", alarm::watch(handle.clone(), journal));
+        }
+        if handle.shared.engine.is_some() {
+            tasks.spawn("broker engine", inside::watch_engine(handle.clone()));
         }
         Ok(handle)
     }
@@ -138,6 +147,17 @@ impl Handle {
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.shared.config
+    }
+
+    /// The engine, if there is one.
+    pub(crate) fn engine(&self) -> Option<&Engine> {
+        self.shared.engine.as_deref()
+    }
+
+    /// How the engine is, if there is one.
+    #[must_use]
+    pub fn engine_view(&self) -> Option<EngineView> {
+        self.engine().map(Engine::view)
     }
 
     /// Who this is, by name and password, coming from `peer`; `None` when nobody is let in so. Takes
@@ -230,6 +250,25 @@ impl Handle {
         Ok(self.shared.driver.read(|state| (gather(state), state.mark())).await?)
     }
 
+    /// Whether a user may publish to an exchange: one of the engine's, of which we do not know what is
+    /// there, or one that is here.
+    ///
+    /// # Errors
+    /// When not, and when that is not known now.
+    pub(crate) async fn may_publish(
+        &self,
+        user: &UserName,
+        vhost: &VhostName,
+        exchange: &ExchangeName,
+    ) -> Result<(), Error> {
+        let of_engine = self.engine().is_some();
+        let may = self.look(|state| match of_engine {
+            true => state.may_write_to(user, vhost, exchange),
+            false => state.may_publish_to(user, vhost, exchange),
+        });
+        Ok(may.await??)
+    }
+
     /// Takes no more commands, carries out what was handed in, writes down the state and ends.
     pub async fn close(&self) {
         self.shared.driver.close().await;
@@ -238,6 +277,9 @@ impl Handle {
     /// Enters the broker's metrics.
     pub fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
         Metrics::register(&self.shared, registry);
+        if let Some(engine) = self.engine() {
+            engine.register(registry);
+        }
     }
 
     /// Makes the virtual host and the users that the configuration names. Where it names none there is
@@ -435,7 +477,12 @@ impl Drop for Asking {
 }
 
 impl Told {
-    /// The connection's number.
+    /// What a connection to an engine is told.
+    pub(crate) const fn of_engine(mailbox: mpsc::UnboundedReceiver<Output>) -> Self {
+        Self { connection: ConnectionId::new(0), mailbox }
+    }
+
+    /// The connection's number; 0 for one to an engine.
     #[must_use]
     pub const fn connection(&self) -> ConnectionId {
         self.connection

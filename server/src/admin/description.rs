@@ -109,6 +109,9 @@ fn what_is_shipped_is_what_the_code_does() {
         super::messages::subscriptions::delete_subscription,
         super::messages::definitions::export,
         super::messages::definitions::import,
+        super::messages::drain::plan,
+        super::messages::drain::definitions,
+        super::messages::drain::queue,
     )
 )]
 struct Description;
@@ -118,8 +121,17 @@ fn description() -> Value {
     let mut description = serde_json::to_value(Description::openapi()).expect("JSON");
     add_forms_of_the_file(&mut description);
     let problems = json!({ "$ref": "#/components/schemas/ProblemDetails" });
-    for item in description["paths"].as_object_mut().expect("paths").values_mut() {
-        for operation in item.as_object_mut().expect("operations").values_mut() {
+    for (path, item) in description["paths"].as_object_mut().expect("paths") {
+        for (method, operation) in item.as_object_mut().expect("operations") {
+            if is_of_the_embedded_broker(path, method) {
+                let responses = operation["responses"].as_object_mut().expect("responses");
+                responses.entry("409").or_insert_with(|| {
+                    let content =
+                        json!({ "application/problem+json": { "schema": problems.clone() } });
+                    json!({ "description": "An engine keeps messages: ask its own management.",
+                            "content": content })
+                });
+            }
             let role = operation["security"][0][SCHEME][0].as_str();
             // What names no role asks for the highest.
             let role = role.and_then(Role::of_name).unwrap_or(Role::Admin);
@@ -135,6 +147,18 @@ fn description() -> Value {
                         it may.",
     } });
     description
+}
+
+/// Whether it is answered with 409 when an engine is in the broker's place.
+fn is_of_the_embedded_broker(path: &str, method: &str) -> bool {
+    let Some(rest) = path.strip_prefix("/api/v1/messages/") else { return false };
+    let kind = rest.split('/').next().unwrap_or_default();
+    match kind {
+        "queues" => !rest.ends_with("/get") && !rest.ends_with("/purge"),
+        "exchanges" | "bindings" | "consumers" | "connections" => true,
+        "definitions" => method == "post",
+        _ => false,
+    }
 }
 
 /// What is written as in the configuration file has the same schema as there.

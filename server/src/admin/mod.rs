@@ -173,7 +173,7 @@ fn router(state: State) -> Router {
         .route("/api/v1/audit", get(audit::audit))
         .route("/api/v1/guard/explain", post(explain::explain))
         .merge(managed())
-        .merge(messages::router())
+        .merge(messages::router(&state))
         .route("/api/v1/export", get(managed::export))
         .route("/api/v1/apply", post(managed::apply).layer(whole))
         .route("/api/v1/backup", get(backup::backup))

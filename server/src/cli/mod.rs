@@ -95,6 +95,12 @@ pub(crate) enum Command {
     Connections(messages::Connections),
     /// Export what there is of messages in RabbitMQ's JSON, or take in what RabbitMQ has exported.
     Definitions(messages::Definitions),
+    /// Move exchanges, queues, bindings and queued messages to a RabbitMQ, while both run.
+    ///
+    /// What a message was published with is kept, and each queue's order. A message leaves Posthouse once
+    /// RabbitMQ has confirmed it: run it again after a failure; one may then be there twice, and none is
+    /// lost. Users and permissions go by `posthouse definitions export`.
+    Drain(messages::Drain),
     /// Ask a running Posthouse who may make a call, and why.
     Guard(guard::Guard),
     /// List the APIs of a running Posthouse and their versions; show, change, publish and retire them,
@@ -391,6 +397,11 @@ impl Failure {
     /// Something that the user can mend: arguments, the configuration, an address in use.
     pub(crate) fn setup(error: anyhow::Error) -> Self {
         Self { code: 2, error }
+    }
+
+    /// The same, with what it means for the user.
+    pub(crate) fn context(self, said: &'static str) -> Self {
+        Self { error: self.error.context(said), ..self }
     }
 
     /// Everything else.

@@ -13,6 +13,8 @@ const PACES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 #[derive(Debug)]
 pub(crate) struct Progress {
     what: &'static str,
+    /// What is counted, if it is not bytes.
+    unit: Option<&'static str>,
     next: Instant,
     terminal: bool,
     shown: bool,
@@ -22,10 +24,15 @@ impl Progress {
     /// `what` is being done: "restoring".
     pub(crate) fn new(what: &'static str) -> Self {
         let terminal = io::stderr().is_terminal();
-        Self { what, next: Instant::now() + PATIENCE, terminal, shown: false }
+        Self { what, unit: None, next: Instant::now() + PATIENCE, terminal, shown: false }
     }
 
-    /// So many bytes are done, of so many if that is known.
+    /// The same, of things that are counted.
+    pub(crate) fn of(what: &'static str, unit: &'static str) -> Self {
+        Self { unit: Some(unit), ..Self::new(what) }
+    }
+
+    /// So many bytes or things are done, of so many if that is known.
     pub(crate) fn show(&mut self, done: u64, total: u64) {
         let now = Instant::now();
         if now < self.next {
@@ -35,12 +42,16 @@ impl Progress {
         self.shown = true;
         let of = match total {
             0 => String::new(),
-            total => format!(" of {} ({} %)", mebibytes(total), done.min(total) * 100 / total),
+            total => format!(" of {} ({} %)", self.counted(total), done.min(total) * 100 / total),
         };
-        let text = format!("{}: {}{of}", self.what, mebibytes(done));
+        let text = format!("{}: {}{of}", self.what, self.counted(done));
         let text = if self.terminal { format!("\r{text}\x1b[K") } else { text + "\n" };
         // Nobody to tell it to is no reason to stop.
         let _unheard = io::stderr().write_all(text.as_bytes());
+    }
+
+    fn counted(&self, number: u64) -> String {
+        self.unit.map_or_else(|| mebibytes(number), |unit| format!("{number} {unit}"))
     }
 }
 

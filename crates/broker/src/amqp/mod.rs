@@ -5,7 +5,8 @@
 //! In reading order: [`Server`] (addresses and who is let in), `handshake` (from the protocol header
 //! to `open-ok`; `login` is who a client says it is), `connection` (the socket of one that is in),
 //! `session` (what its frames mean, with `channel`, `content`, `request` and `answer`), `input` and
-//! `output` (the bytes), [`wire`] (the codec), `tls`.
+//! `output` (the bytes), [`wire`] (the codec), `tls`; with an engine `pass` (clients passed through to
+//! it), `client` and `order` (the house as a client of it).
 //!
 //! What must hold: what is read is bounded by what the rules have taken on, and what waits to be
 //! written by what the client takes; every answer is written in the order in which the rules told
@@ -13,12 +14,15 @@
 
 mod answer;
 mod channel;
+pub(crate) mod client;
 mod connection;
 mod content;
 mod handshake;
 mod input;
 mod login;
+mod order;
 mod output;
+mod pass;
 mod request;
 mod server;
 mod session;

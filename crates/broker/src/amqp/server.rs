@@ -13,6 +13,7 @@ use tokio::time::{sleep, timeout};
 
 use super::connection::{Connection, part};
 use super::handshake::{Handshake, Peer};
+use super::pass::pass;
 use super::tls::{Terminator, common_name};
 use crate::error::Error;
 use crate::service::Handle;
@@ -159,6 +160,9 @@ impl Door {
         let _best_effort = stream.set_nodelay(true);
         let Ok(local) = stream.local_addr() else { return };
         let Some(tls) = tls else {
+            if let Some(engine) = self.handle.engine() {
+                return pass(stream, engine, handshake, self.closing.clone()).await;
+            }
             let peer = Peer { address, local, certificate: None };
             self.let_in(stream.into_split(), peer, handshake).await;
             return;
@@ -172,6 +176,9 @@ impl Door {
             }
             Err(_elapsed) => return,
         };
+        if let Some(engine) = self.handle.engine() {
+            return pass(stream, engine, handshake, self.closing.clone()).await;
+        }
         let certificates = stream.get_ref().1.peer_certificates();
         let certificate = certificates.and_then(<[_]>::first).and_then(common_name);
         let peer = Peer { address, local, certificate };

@@ -234,8 +234,8 @@ impl Door {
             Some(until) => {
                 // It is published by the house then: now is when permission is asked for.
                 let name = publish.exchange.clone();
-                let may = self.handle.look(|state| state.may_publish_to(&user, &vhost, &name));
-                may.await.and_then(|may| Ok(may?)).map_err(|error| refused(&error))?;
+                let may = self.handle.may_publish(&user, &vhost, &name).await;
+                may.map_err(|error| refused(&error))?;
                 self.delays.publish(&vhost, publish, until).await
             }
         };

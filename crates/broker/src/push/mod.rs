@@ -106,6 +106,10 @@ async fn serve(handle: Handle, subscription: Arc<Subscription>, caller: Arc<dyn 
     loop {
         match begin(&handle, &subscription, &caller).await {
             Err(Error::Stopped) => return,
+            // Said once, where it was found.
+            Err(Error::Engine(why)) => {
+                tracing::debug!(subscription = name, "it waits for the engine: {why}");
+            }
             Err(error) => tracing::warn!(subscription = name, "it waits: {error}"),
             Ok(()) => tracing::info!(subscription = name, "its queue was removed"),
         }

@@ -70,6 +70,32 @@ impl Code {
         }
     }
 
+    /// The one of that number.
+    #[must_use]
+    pub fn numbered(number: u16) -> Option<Self> {
+        let all = [
+            Self::ContentTooLarge,
+            Self::NoRoute,
+            Self::NoConsumers,
+            Self::ConnectionForced,
+            Self::InvalidPath,
+            Self::AccessRefused,
+            Self::NotFound,
+            Self::ResourceLocked,
+            Self::PreconditionFailed,
+            Self::FrameError,
+            Self::SyntaxError,
+            Self::CommandInvalid,
+            Self::ChannelError,
+            Self::UnexpectedFrame,
+            Self::ResourceError,
+            Self::NotAllowed,
+            Self::NotImplemented,
+            Self::InternalError,
+        ];
+        all.into_iter().find(|code| code.number() == number)
+    }
+
     /// Its name, with which texts begin.
     #[must_use]
     pub const fn name(self) -> &'static str {

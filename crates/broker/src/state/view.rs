@@ -141,11 +141,30 @@ impl State {
         self.users.get(user)?.allowed.get(vhost).map(|(permissions, _)| permissions)
     }
 
-    /// Whether a user may publish to an exchange.
+    /// Whether a user may publish to an exchange, which is there.
     ///
     /// # Errors
     /// When not, in the words in which clients of AMQP are told.
     pub fn may_publish_to(
+        &self,
+        user: &UserName,
+        vhost: &VhostName,
+        exchange: &ExchangeName,
+    ) -> Result<(), Refusal> {
+        self.may_write_to(user, vhost, exchange)?;
+        let there = self.vhosts.get(vhost).map(|vhost| vhost.exchanges.contains_key(exchange));
+        if exchange.is_empty() || there == Some(true) {
+            return Ok(());
+        }
+        let detail = format!("no exchange '{exchange}' in vhost '{vhost}'");
+        Err(Refusal::new(Code::NotFound, detail))
+    }
+
+    /// Whether a user may publish to an exchange, wherever that is.
+    ///
+    /// # Errors
+    /// As [`State::may_publish_to`].
+    pub fn may_write_to(
         &self,
         user: &UserName,
         vhost: &VhostName,
@@ -158,12 +177,7 @@ impl State {
             );
             return Err(Refusal::new(Code::AccessRefused, detail));
         }
-        let there = self.vhosts.get(vhost).map(|vhost| vhost.exchanges.contains_key(exchange));
-        if exchange.is_empty() || there == Some(true) {
-            return Ok(());
-        }
-        let detail = format!("no exchange '{exchange}' in vhost '{vhost}'");
-        Err(Refusal::new(Code::NotFound, detail))
+        Ok(())
     }
 
     /// All users.

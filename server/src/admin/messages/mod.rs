@@ -3,10 +3,14 @@
 //!
 //! In reading order: this file (what is asked where, what goes wrong), [`queues`], [`exchanges`],
 //! [`traffic`] (messages themselves), [`clients`] (connections, users, virtual hosts),
-//! [`subscriptions`] (services that are called), [`definitions`].
+//! [`subscriptions`] (services that are called), [`definitions`], [`drain`].
+//!
+//! With an engine messages are published to it, taken from it and purged there. What only the embedded
+//! broker knows is not shown then, so that nobody takes it for what the engine has.
 
 pub(super) mod clients;
 pub(super) mod definitions;
+pub(super) mod drain;
 pub(super) mod exchanges;
 pub(super) mod queues;
 pub(super) mod subscriptions;
@@ -14,7 +18,8 @@ pub(super) mod traffic;
 
 use std::collections::BTreeMap;
 
-use axum::extract::{DefaultBodyLimit, State as Shared};
+use axum::extract::{DefaultBodyLimit, Request, State as Shared};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
@@ -57,8 +62,28 @@ pub(super) struct MessagesOverview {
     /// Why publishers are blocked, if they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     blocked: Option<String>,
-    /// How many there are of each, by name: `connections`, `queues`, `messages_ready` …
+    /// How many there are of each, by name: `connections`, `queues`, `messages_ready` … of the embedded
+    /// broker, also when an engine is in its place: what is queued in it is still to be moved.
     figures: BTreeMap<String, u64>,
+    /// The engine, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    engine: Option<MessagesEngine>,
+}
+
+/// How the engine of messages is.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
+struct MessagesEngine {
+    /// `HOST:PORT`.
+    address: String,
+    /// Whether it let us in when it was last asked; absent when it was not asked yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reachable: Option<bool>,
+    /// Since when, in milliseconds since 1970.
+    since_ms: u64,
+    /// What it, or the way to it, last failed with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
 }
 
 /// How many messages went.
@@ -70,7 +95,7 @@ pub(super) struct RemovedMessages {
 }
 
 /// Messages.
-pub(super) fn router() -> Router<State> {
+pub(super) fn router(state: &State) -> Router<State> {
     const QUEUE: &str = "/api/v1/messages/queues/{queue}";
     const EXCHANGE: &str = "/api/v1/messages/exchanges/{exchange}";
     const PERMISSION: &str = "/api/v1/messages/users/{user}/permissions/{vhost}";
@@ -78,21 +103,27 @@ pub(super) fn router() -> Router<State> {
     let queue = get(queues::queue).put(queues::put_queue).delete(queues::delete_queue);
     let exchange = get(exchanges::exchange).put(exchanges::put_exchange);
     let exchange = exchange.delete(exchanges::delete_exchange);
-    let definitions = get(definitions::export).post(definitions::import);
-    Router::new()
-        .route("/api/v1/messages", get(overview))
+    let embedded = Router::new()
         .route("/api/v1/messages/queues", get(queues::queues))
         .route(QUEUE, queue)
-        .route(&format!("{QUEUE}/purge"), post(queues::purge))
-        .route(&format!("{QUEUE}/get"), post(traffic::get_messages))
         .route("/api/v1/messages/consumers", get(queues::consumers))
         .route("/api/v1/messages/exchanges", get(exchanges::exchanges))
         .route(EXCHANGE, exchange)
         .route("/api/v1/messages/bindings", get(exchanges::bindings).post(exchanges::bind))
         .route("/api/v1/messages/bindings/remove", post(exchanges::unbind))
-        .route("/api/v1/messages/publish", post(traffic::publish).layer(whole))
         .route("/api/v1/messages/connections", get(clients::connections))
         .route("/api/v1/messages/connections/{id}", delete(clients::disconnect))
+        .route("/api/v1/messages/definitions", post(definitions::import).layer(whole))
+        .route_layer(from_fn_with_state(state.clone(), only_embedded));
+    Router::new()
+        .route("/api/v1/messages", get(overview))
+        .route(&format!("{QUEUE}/purge"), post(queues::purge))
+        .route(&format!("{QUEUE}/get"), post(traffic::get_messages))
+        .route("/api/v1/messages/publish", post(traffic::publish).layer(whole))
+        .route("/api/v1/messages/drain/plan", post(drain::plan))
+        .route("/api/v1/messages/drain/definitions", post(drain::definitions))
+        .route("/api/v1/messages/drain/queue", post(drain::queue))
+        .merge(embedded)
         .route("/api/v1/messages/vhosts", get(clients::vhosts))
         .route(
             "/api/v1/messages/vhosts/{vhost}",
@@ -106,7 +137,19 @@ pub(super) fn router() -> Router<State> {
             "/api/v1/messages/subscriptions/{name}",
             put(subscriptions::put_subscription).delete(subscriptions::delete_subscription),
         )
-        .route("/api/v1/messages/definitions", definitions.layer(whole))
+        .route("/api/v1/messages/definitions", get(definitions::export))
+}
+
+/// Lets through what the embedded broker is asked, if it is not an engine that serves.
+async fn only_embedded(Shared(state): Shared<State>, request: Request, next: Next) -> Response {
+    let engine = state.messages.as_ref().and_then(Handle::engine_view);
+    let Some(engine) = engine else { return next.run(request).await };
+    let detail = format!(
+        "messages are kept by the engine at {}: its own management shows and changes what there is; \
+         `posthouse drain --dry-run` shows what is still to be moved there",
+        engine.address
+    );
+    Refusal(Problem::new(409, "Conflict").detail(detail)).into_response()
 }
 
 /// Tells how messages stand.
@@ -138,7 +181,14 @@ pub(super) async fn overview(
         (all, state.blocked().map(ToString::to_string))
     });
     let (figures, blocked) = gathered.await.map_err(|error| refused(&error))?;
-    Ok(Json(MessagesOverview { vhost: broker.config().vhost().to_owned(), blocked, figures }))
+    let engine = broker.engine_view().map(|view| MessagesEngine {
+        address: view.address,
+        reachable: view.reachable,
+        since_ms: view.since.as_millis(),
+        error: view.error,
+    });
+    let vhost = broker.config().vhost().to_owned();
+    Ok(Json(MessagesOverview { vhost, blocked, figures, engine }))
 }
 
 /// The broker, if it runs.

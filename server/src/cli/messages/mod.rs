@@ -1,7 +1,8 @@
-//! `posthouse queues|exchanges|connections|definitions`, and `publish`, `consume` and `purge`
+//! `posthouse queues|exchanges|connections|definitions|drain`, and `publish`, `consume` and `purge`
 //! ([`traffic`]): messages of a running house, by its admin API.
 
 mod definitions;
+mod drain;
 mod exchanges;
 mod queues;
 mod traffic;
@@ -16,6 +17,7 @@ use super::api::{ask, print_json, show};
 use super::{Failure, Look, Output, print};
 
 pub(crate) use definitions::{Definitions, run as definitions};
+pub(crate) use drain::{Drain, run as drain};
 pub(crate) use exchanges::{Exchanges, run as exchanges};
 pub(crate) use queues::{Queues, run as queues};
 pub(crate) use traffic::{Consume, Publish, Purge, consume, publish, purge};
