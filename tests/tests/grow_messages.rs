@@ -266,6 +266,20 @@ async fn a_wrong_password_is_told_and_never_shown() {
 }
 
 #[tokio::test]
+async fn a_drain_does_not_go_in_a_circle() {
+    let house = House::start(EMBEDDED).await;
+    let (_ours, here) = channel(house.messages()).await;
+    declare(&here, "orders", FieldTable::default()).await;
+    fill(&here, "", "orders", 3).await;
+    let admin = format!("http://{}", house.admin());
+    let mut command = command_in(house.folder());
+    command.args(["drain", "--admin", &admin, "--to", &url(house.messages())]);
+    let (status, _, errors) = run_within(command, Duration::from_secs(60)).await;
+    assert!(!status.success() && errors.contains("is this broker itself"), "{errors}");
+    assert_eq!(all(&here, "orders").await.len(), 3);
+}
+
+#[tokio::test]
 async fn what_is_queued_moves_over_in_order_while_both_run() {
     let rabbitmq = Rabbitmq::start().await;
     let house = House::start(EMBEDDED).await;

@@ -18,6 +18,7 @@ use std::time::Duration;
 use posthouse_base::time::Timestamp;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::delay;
 use crate::engine::{Engine, EngineAddress, EngineConfig};
@@ -133,8 +134,7 @@ impl Drain {
     pub async fn plan(&self, vhost: Option<&str>) -> Result<Plan, Error> {
         let (exchanges, queues, bindings) = self.definitions(vhost).await?;
         let meant = vhost.unwrap_or_else(|| self.handle.config().vhost());
-        let session = self.handle.inside_engine(&self.engine, meant, NAME).await?;
-        session.close().await?;
+        self.reach(meant).await?.close().await?;
         let queues = queues.into_iter().map(|QueueView { spec, figures }| Planned {
             vhost: spec.vhost.to_string(),
             name: spec.name.to_string(),
@@ -174,7 +174,7 @@ impl Drain {
                 continue;
             }
             if session.as_ref().is_none_or(|(vhost, _)| *vhost != step.vhost) {
-                match self.handle.inside_engine(&self.engine, &step.vhost, NAME).await {
+                match self.reach(&step.vhost).await {
                     Ok(open) => session = Some((step.vhost.clone(), open)),
                     Err(Error::Refused(refusal)) => {
                         let item = format!("virtual host {}", step.vhost);
@@ -242,6 +242,20 @@ impl Drain {
         Ok(Some(Moved { moved, left: left.await?, refused }))
     }
 
+    /// Logs in to the engine, unless that is this broker itself: a drain would go in a circle.
+    async fn reach(&self, vhost: &str) -> Result<Session, Error> {
+        let name = format!("{NAME} {}", Uuid::new_v4().simple());
+        let session = self.handle.inside_engine(&self.engine, vhost, &name).await?;
+        let is_here = self
+            .handle
+            .look(|state| state.connections().any(|connection| connection.name.ends_with(&name)));
+        if is_here.await? {
+            let address = self.engine.address();
+            return Err(Error::Engine(format!("at {address} is this broker itself")));
+        }
+        Ok(session)
+    }
+
     async fn definitions(
         &self,
         vhost: Option<&str>,
@@ -272,8 +286,7 @@ struct Moving<'a> {
 impl Moving<'_> {
     /// Moves until the queue is empty or the step is over. Returns why it does not go on, if so.
     async fn run(&mut self) -> Result<Option<String>, Error> {
-        let Drain { handle, engine } = self.drain;
-        let mut target = handle.inside_engine(engine, self.spec.vhost.as_str(), NAME).await?;
+        let mut target = self.drain.reach(self.spec.vhost.as_str()).await?;
         target.ask(queue_step(self.spec).act).await?;
         let end = Instant::now() + STEP;
         while Instant::now() < end {
