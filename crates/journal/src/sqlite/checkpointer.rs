@@ -210,15 +210,17 @@ mod tests {
     fn the_log_takes_its_bound_and_the_database_what_is_in_the_log() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("journal");
-        let check = |database: u64, log: u64, expected: u64| {
-            std::fs::write(&path, vec![0; database as usize]).expect("a file");
-            std::fs::write(folder.path().join("journal-wal"), vec![0; log as usize])
-                .expect("a file");
+        let write = |path: &Path, pages: usize| {
+            std::fs::write(path, [0; 4096].repeat(pages)).expect("a file");
+        };
+        let check = |database: usize, log: usize, expected: u64| {
+            write(&path, database);
+            write(&folder.path().join("journal-wal"), log);
             assert_eq!(promised(&path, 10, 5 * PAGE), expected * PAGE, "{database} {log}");
         };
         check(0, 0, 5 + 10);
-        check(8 * PAGE, PAGE, 4 + 2);
-        check(10 * PAGE, 5 * PAGE, 0);
-        check(12 * PAGE, 7 * PAGE, 0);
+        check(8, 1, 4 + 2);
+        check(10, 5, 0);
+        check(12, 7, 0);
     }
 }
