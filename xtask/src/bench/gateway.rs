@@ -2,6 +2,7 @@
 //! machine does meets all of them alike. A proxy starts afresh for each measurement, alone on its core.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
@@ -10,10 +11,10 @@ use serde::Serialize;
 
 use super::guard;
 use super::install::{self, Source};
-use super::load::{self, Generators};
+use super::load::{self, Generators, Sample};
 use super::machine::{self, Machine};
-use super::peers::{self, Place, Proxy};
-use super::process::raise_descriptor_limit;
+use super::peers::{self, Place, Proxy, Running};
+use super::process::{Usage, raise_descriptor_limit};
 use super::report::{self, Table};
 use super::stats::median;
 use super::work::Case;
@@ -23,6 +24,9 @@ const NOT_STARTED: &str = "did not start";
 
 /// Connections are open and caches filled after this much load.
 const WARM_UP_SECONDS: u32 = 2;
+
+/// How long a process that stays is loaded before it is the next one's turn.
+const TURN_SECONDS: u32 = 1;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -108,10 +112,13 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let mut outcomes = cases.iter().flat_map(|(_, outcomes)| outcomes);
     let failed = outcomes.any(|o| o.proxy == Proxy::Posthouse && !o.errors.is_empty());
     let (machine, versions) = (Machine::here(&bench.root), bench.versions());
-    let origin = origin(&machine, &versions, options);
+    let Options { rounds, seconds, .. } = options;
+    let of = |what: &str| origin(&machine, &versions, what);
+    let origin = of(&format!("{rounds} interleaved rounds of {seconds} s"));
     let texts: Vec<(Case, String)> =
         cases.iter().map(|(case, outcomes)| (*case, describe(*case, outcomes, &origin))).collect();
-    let guard = guard::table(&cases).map(|table| format!("{table}\n{origin}"));
+    let turns = of(&format!("{} turns of {TURN_SECONDS} s, in which all are kept", rounds * seconds));
+    let guard = guard::table(&cases).map(|table| format!("{table}\n{turns}"));
     match options.output {
         Format::Text => {
             texts.iter().for_each(|(_, text)| println!("{text}"));
@@ -185,10 +192,15 @@ impl Bench {
     ) -> anyhow::Result<Vec<(Case, Vec<Outcome>)>> {
         let mut compared: Vec<(Case, Vec<Outcome>)> =
             cases.iter().map(|case| (*case, self.nothing_yet(*case))).collect();
+        let (mut guarded, mut others): (Vec<_>, Vec<_>) =
+            compared.iter_mut().partition(|(case, _)| case.guard().credentials);
         for round in 1..=options.rounds {
-            for (case, outcomes) in &mut compared {
+            for (case, outcomes) in &mut others {
                 self.round(*case, round, outcomes, options)?;
             }
+        }
+        if !guarded.is_empty() {
+            self.turns(&mut guarded, options.rounds * options.seconds)?;
         }
         for outcome in compared.iter_mut().flat_map(|(_, outcomes)| outcomes) {
             outcome.median = Figures::median(&outcome.rounds);
@@ -224,10 +236,7 @@ impl Bench {
                     eprintln!("{what}: {:.1} µs/request", figures.cpu_us_per_request);
                     outcome.rounds.push(figures);
                 }
-                Err(error) => {
-                    eprintln!("{what}: {error:#}");
-                    outcome.errors.push(format!("{error:#}"));
-                }
+                Err(error) => outcome.fail(&what, &error),
             }
         }
         Ok(())
@@ -244,12 +253,88 @@ impl Bench {
         let place = Place { root: &self.root, folder: &self.folder, core: Some(self.proxy_core) };
         let running = proxy.start(program, None, &case.work(port), &place).context(NOT_STARTED)?;
         let idle = running.group.wait_idle()?;
-        let load = case.load();
-        let run = |seconds| self.generators.run(&load, running.http, running.tls, seconds);
-        run(WARM_UP_SECONDS).context("warm-up")?;
+        self.load(&running, case, WARM_UP_SECONDS).context("warm-up")?;
+        self.figures(&running, idle, case, seconds)
+    }
+
+    /// The cases of guards, whose differences are smaller than what a machine's speed changes by
+    /// between two rounds: everything is started once, and then loaded in turns of a second.
+    fn turns(
+        &self,
+        compared: &mut [&mut (Case, Vec<Outcome>)],
+        turns: u32,
+    ) -> anyhow::Result<()> {
+        let port = peers::free_address()?.port();
+        let place =
+            Place { root: &self.root, folder: &self.folder, core: Some(self.generators.core) };
+        let _backends =
+            peers::start_backends(&Case::GuardOpen.work(port), &self.nginx, &self.bench_load, &place)
+                .context("the backends")?;
+        let mut all = Vec::new();
+        for (case, outcomes) in compared.iter_mut().map(|compared| &mut **compared) {
+            let able = self.proxies.iter().filter(|(proxy, _)| proxy.can(case.guard()));
+            for ((proxy, program), outcome) in able.zip(outcomes) {
+                match self.keep(*proxy, program, *case, port) {
+                    Ok((running, idle)) => all.push((*case, outcome, running, idle)),
+                    Err(error) => outcome.fail(&format!("{} {}", case.name(), proxy.name()), &error),
+                }
+            }
+        }
+        for turn in 1..=turns {
+            // Whoever comes late in one turn comes early in the next.
+            all.reverse();
+            for (case, outcome, running, idle) in &mut all {
+                match self.figures(running, *idle, *case, TURN_SECONDS) {
+                    Ok(figures) => outcome.rounds.push(figures),
+                    Err(error) => {
+                        let what = format!("{} {turn} {}", case.name(), outcome.proxy.name());
+                        outcome.fail(&what, &error);
+                    }
+                }
+            }
+            eprintln!("guard: turn {turn} of {turns}");
+        }
+        Ok(())
+    }
+
+    /// Starts a proxy in a folder of its own, to stay, and warms it up.
+    fn keep(
+        &self,
+        proxy: Proxy,
+        program: &Path,
+        case: Case,
+        port: u16,
+    ) -> anyhow::Result<(Running, Usage)> {
+        let folder = self.folder.join(format!("{}-{}", case.name(), proxy.name()));
+        fs::create_dir(&folder)?;
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                fs::copy(entry.path(), folder.join(entry.file_name()))?;
+            }
+        }
+        let place = Place { root: &self.root, folder: &folder, core: Some(self.proxy_core) };
+        let running = proxy.start(program, None, &case.work(port), &place).context(NOT_STARTED)?;
+        let idle = running.group.wait_idle()?;
+        self.load(&running, case, WARM_UP_SECONDS).context("warm-up")?;
+        Ok((running, idle))
+    }
+
+    fn load(&self, running: &Running, case: Case, seconds: u32) -> anyhow::Result<Sample> {
+        self.generators.run(&case.load(), running.http, running.tls, seconds)
+    }
+
+    /// What it takes to answer so many seconds of load.
+    fn figures(
+        &self,
+        running: &Running,
+        idle: Usage,
+        case: Case,
+        seconds: u32,
+    ) -> anyhow::Result<Figures> {
         let before = running.group.usage()?;
         let begun = std::time::Instant::now();
-        let sample = run(seconds)?;
+        let sample = self.load(running, case, seconds)?;
         let after = running.group.usage()?;
         let elapsed = begun.elapsed().as_secs_f64();
         let requests = super::float(sample.requests);
@@ -273,6 +358,11 @@ impl Bench {
 impl Outcome {
     const fn of(proxy: Proxy) -> Self {
         Self { proxy, median: None, rounds: Vec::new(), errors: Vec::new() }
+    }
+
+    fn fail(&mut self, what: &str, error: &anyhow::Error) {
+        eprintln!("{what}: {error:#}");
+        self.errors.push(format!("{error:#}"));
     }
 
     /// What each round took beyond the same round of `other`; `None` when one of them failed.
@@ -315,13 +405,12 @@ impl Figures {
 fn origin(
     machine: &Machine,
     versions: &BTreeMap<&'static str, String>,
-    options: &Options,
+    what: &str,
 ) -> String {
     let versions: Vec<String> =
         versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
-    let Options { rounds, seconds, .. } = options;
     format!(
-        "Medians of {rounds} interleaved rounds of {seconds} s, {} requests in flight.\\\n{machine}.\\\n{}.\n",
+        "Medians of {what}, {} requests in flight.\\\n{machine}.\\\n{}.\n",
         load::CONCURRENT,
         versions.join(", "),
     )

@@ -1,5 +1,5 @@
 //! What asking who calls, and how often, adds to a call: each guard case against the open route of the
-//! same proxy, on which the same bytes are sent and forwarded.
+//! same proxy, on which the same bytes are sent and forwarded, turn by turn.
 
 use clap::ValueEnum;
 
@@ -10,7 +10,8 @@ use super::stats::median;
 use super::work::Case;
 
 /// One row a proxy: CPU of the open route, and what each case takes beyond it: the median of the
-/// rounds' differences, with the least and the largest. `None` when the open route was not measured.
+/// turns' differences, with those between which half of them are. `None` when the open route was not
+/// measured.
 pub(super) fn table(cases: &[(Case, Vec<Outcome>)]) -> Option<Table> {
     let of = |case: Case, proxy: Proxy| {
         let (_, outcomes) = cases.iter().find(|(measured, _)| *measured == case)?;
@@ -21,6 +22,7 @@ pub(super) fn table(cases: &[(Case, Vec<Outcome>)]) -> Option<Table> {
         (Case::GuardTokenLimit, "+ token, limit"),
         (Case::GuardTokenAnew, "+ token anew"),
         (Case::GuardKey, "+ key"),
+        (Case::GuardKeyLimit, "+ key, limit"),
         (Case::GuardLimit, "+ key, limit of 100,000"),
     ];
     let mut heading = vec!["CPU µs/request", "open route"];
@@ -43,9 +45,10 @@ pub(super) fn table(cases: &[(Case, Vec<Outcome>)]) -> Option<Table> {
     (rows > 0).then_some(table)
 }
 
-/// The median, with the least and the largest.
-fn spread(differences: Vec<f64>) -> String {
-    let least = differences.iter().copied().fold(f64::INFINITY, f64::min);
-    let largest = differences.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    format!("{:+.2} ({least:+.2} to {largest:+.2})", median(differences))
+/// The median, with the quartiles.
+fn spread(mut differences: Vec<f64>) -> String {
+    differences.sort_by(f64::total_cmp);
+    let quarter = differences.len() / 4;
+    let (low, high) = (differences[quarter], differences[differences.len() - 1 - quarter]);
+    format!("{:+.2} ({low:+.2} to {high:+.2})", median(differences))
 }

@@ -37,7 +37,9 @@ pub(crate) enum Case {
     GuardTokenAnew,
     /// An API key is asked for.
     GuardKey,
-    /// The same with a limit for each consumer, and calls of 100,000 consumers in turn.
+    /// The same, and a limit for each consumer.
+    GuardKeyLimit,
+    /// The same, and calls of 100,000 consumers in turn.
     GuardLimit,
 }
 
@@ -120,6 +122,7 @@ impl Case {
             Self::GuardTokenLimit => "ES256 token, verified before, and a limit for its consumer",
             Self::GuardTokenAnew => "ES256 token, verified for each call",
             Self::GuardKey => "API key",
+            Self::GuardKeyLimit => "API key and a limit for its consumer",
             Self::GuardLimit => "API key and a limit for each of 100,000 consumers",
         }
     }
@@ -133,7 +136,7 @@ impl Case {
             Self::GuardTokenLimit => Guard { token: true, remembered: true, limit: true, ..open },
             Self::GuardTokenAnew => Guard { token: true, ..open },
             Self::GuardKey => Guard { key: true, ..open },
-            Self::GuardLimit => Guard { key: true, limit: true, ..open },
+            Self::GuardKeyLimit | Self::GuardLimit => Guard { key: true, limit: true, ..open },
             _ => Guard::default(),
         }
     }
@@ -152,7 +155,8 @@ impl Case {
             | Self::GuardToken
             | Self::GuardTokenLimit
             | Self::GuardTokenAnew
-            | Self::GuardKey => Load::Guarded { all: false },
+            | Self::GuardKey
+            | Self::GuardKeyLimit => Load::Guarded { all: false },
         }
     }
 
