@@ -1,6 +1,7 @@
 //! One HTTP/1.1 connection with as little around it as can be: ten thousand of them wait in one
 //! process, and their answers come at once.
 
+use std::cell::RefCell;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 
@@ -13,6 +14,12 @@ const MAX_ANSWER: usize = 16 << 20;
 
 /// An answer with ten instances is to come with one read.
 const AT_ONCE: usize = 32 << 10;
+
+thread_local! {
+    /// What all connections read into: a thousand answers at once are not to cost a thousand pieces of
+    /// memory.
+    static ROOM: RefCell<Box<[u8]>> = RefCell::new(vec![0; AT_ONCE].into());
+}
 
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -73,7 +80,7 @@ impl Connection {
     pub(crate) async fn receive(&mut self) -> anyhow::Result<Answer> {
         self.read.clear();
         let head = loop {
-            if let Some(end) = find(&self.read, b"\r\n\r\n") {
+            if let Some(end) = memchr::memmem::find(&self.read, b"\r\n\r\n") {
                 break end + 4;
             }
             self.more().await?;
@@ -110,8 +117,12 @@ impl Connection {
     async fn more(&mut self) -> anyhow::Result<()> {
         loop {
             self.stream.readable().await?;
-            self.read.reserve(AT_ONCE);
-            match self.stream.try_read_buf(&mut self.read) {
+            let read = ROOM.with_borrow_mut(|room| {
+                let read = self.stream.try_read(room)?;
+                self.read.extend_from_slice(&room[..read]);
+                Ok::<usize, std::io::Error>(read)
+            });
+            match read {
                 Ok(read) => {
                     ensure!(read > 0, "the connection was closed");
                     return Ok(());
@@ -121,8 +132,4 @@ impl Connection {
             }
         }
     }
-}
-
-fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
-    bytes.windows(what.len()).position(|window| window == what)
 }

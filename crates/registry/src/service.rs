@@ -203,6 +203,11 @@ impl Shared {
         })
     }
 
+    /// How often the state may have changed ([`driver::Handle::revision`]).
+    pub(crate) fn revision(&self) -> u64 {
+        self.driver.revision()
+    }
+
     /// [`Handle::peek`].
     pub(crate) fn peek<T>(&self, look: impl FnOnce(&State) -> T) -> T {
         self.driver.peek(look)

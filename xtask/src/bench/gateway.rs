@@ -117,7 +117,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let origin = of(&format!("{rounds} interleaved rounds of {seconds} s"));
     let texts: Vec<(Case, String)> =
         cases.iter().map(|(case, outcomes)| (*case, describe(*case, outcomes, &origin))).collect();
-    let turns = of(&format!("{} turns of {TURN_SECONDS} s, in which all are kept", rounds * seconds));
+    let turns =
+        of(&format!("{} turns of {TURN_SECONDS} s, in which all are kept", rounds * seconds));
     let guard = guard::table(&cases).map(|table| format!("{table}\n{turns}"));
     match options.output {
         Format::Text => {
@@ -259,24 +260,26 @@ impl Bench {
 
     /// The cases of guards, whose differences are smaller than what a machine's speed changes by
     /// between two rounds: everything is started once, and then loaded in turns of a second.
-    fn turns(
-        &self,
-        compared: &mut [&mut (Case, Vec<Outcome>)],
-        turns: u32,
-    ) -> anyhow::Result<()> {
+    fn turns(&self, compared: &mut [&mut (Case, Vec<Outcome>)], turns: u32) -> anyhow::Result<()> {
         let port = peers::free_address()?.port();
         let place =
             Place { root: &self.root, folder: &self.folder, core: Some(self.generators.core) };
-        let _backends =
-            peers::start_backends(&Case::GuardOpen.work(port), &self.nginx, &self.bench_load, &place)
-                .context("the backends")?;
+        let _backends = peers::start_backends(
+            &Case::GuardOpen.work(port),
+            &self.nginx,
+            &self.bench_load,
+            &place,
+        )
+        .context("the backends")?;
         let mut all = Vec::new();
         for (case, outcomes) in compared.iter_mut().map(|compared| &mut **compared) {
             let able = self.proxies.iter().filter(|(proxy, _)| proxy.can(case.guard()));
             for ((proxy, program), outcome) in able.zip(outcomes) {
                 match self.keep(*proxy, program, *case, port) {
                     Ok((running, idle)) => all.push((*case, outcome, running, idle)),
-                    Err(error) => outcome.fail(&format!("{} {}", case.name(), proxy.name()), &error),
+                    Err(error) => {
+                        outcome.fail(&format!("{} {}", case.name(), proxy.name()), &error)
+                    }
                 }
             }
         }
@@ -402,11 +405,7 @@ impl Figures {
 }
 
 /// What a table is from: each is measured and written by itself.
-fn origin(
-    machine: &Machine,
-    versions: &BTreeMap<&'static str, String>,
-    what: &str,
-) -> String {
+fn origin(machine: &Machine, versions: &BTreeMap<&'static str, String>, what: &str) -> String {
     let versions: Vec<String> =
         versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
     format!(

@@ -14,14 +14,18 @@ use crate::http::head::{Fields, Known};
 /// Bytes after which a call that is under way is charged for them.
 const CHARGED_AT_ONCE: u64 = 64 << 10;
 
+/// What how a call stands with one limit usually takes.
+const STANDING: usize = 48;
+
 /// What a call has of its limits.
 #[derive(Default)]
 pub(crate) struct Share {
     pub(super) held: SmallVec<[Held; 1]>,
     pub(super) metered: SmallVec<[(Arc<Rule>, Hashed); 1]>,
     charged: u64,
-    policy: SmallVec<[u8; 64]>,
-    standing: SmallVec<[u8; 64]>,
+    /// What `RateLimit-Policy` says, so long, and behind it what `RateLimit` says.
+    told: Vec<u8>,
+    policy: usize,
     /// When a call that was refused is worth trying again, in seconds.
     wait: Option<u64>,
 }
@@ -39,33 +43,40 @@ impl Drop for Held {
 }
 
 impl Share {
+    /// Adds what there are limits of. To be done before it is told how the call stands.
     pub(super) fn tell_policy(&mut self, told: &[u8]) {
-        if !self.policy.is_empty() && !told.is_empty() {
-            self.policy.extend_from_slice(b", ");
+        if self.told.is_empty() {
+            self.told.reserve(told.len() + STANDING);
+        } else if !told.is_empty() {
+            self.told.extend_from_slice(b", ");
         }
-        self.policy.extend_from_slice(told);
+        self.told.extend_from_slice(told);
+        self.policy = self.told.len();
     }
 
+    /// Adds how the call stands with one of them.
     pub(super) fn tell(&mut self, standing: Standing<'_>) {
-        write_standing(&mut self.standing, standing);
+        let is_first = self.told.len() == self.policy;
+        write_standing(&mut self.told, is_first, standing);
     }
 
     /// Tells of the one limit that refuses, and gives back what the others gave.
     pub(super) fn refuse(&mut self, standing: Standing<'_>) {
         self.held.clear();
         self.metered.clear();
-        self.standing.clear();
+        self.told.truncate(self.policy);
         self.wait = Some(standing.reset);
         self.tell(standing);
     }
 
     /// Puts into an answer what the client may know of its limits.
     pub(crate) fn show(&self, fields: &mut Fields) {
-        if !self.policy.is_empty() {
-            fields.append_known(Known::RateLimitPolicy, &self.policy);
+        let (policy, standing) = self.told.split_at(self.policy);
+        if !policy.is_empty() {
+            fields.append_known(Known::RateLimitPolicy, policy);
         }
-        if !self.standing.is_empty() {
-            fields.append_known(Known::RateLimit, &self.standing);
+        if !standing.is_empty() {
+            fields.append_known(Known::RateLimit, standing);
         }
         if let Some(wait) = self.wait {
             let mut number = itoa::Buffer::new();

@@ -35,10 +35,10 @@ pub(super) fn write_policy(list: &mut Vec<u8>, rule: &Rule) {
     }
 }
 
-/// Adds how a call stands to the list of a `RateLimit`.
-pub(super) fn write_standing(list: &mut smallvec::SmallVec<[u8; 64]>, standing: Standing<'_>) {
+/// Adds how a call stands to the list of a `RateLimit`, which ends `list`.
+pub(super) fn write_standing(list: &mut Vec<u8>, is_first: bool, standing: Standing<'_>) {
     let mut number = itoa::Buffer::new();
-    list.extend_from_slice(if list.is_empty() { b"\"" } else { b", \"" });
+    list.extend_from_slice(if is_first { b"\"" } else { b", \"" });
     list.extend_from_slice(standing.name.as_bytes());
     list.extend_from_slice(b"\";r=");
     list.extend_from_slice(number.format(standing.left).as_bytes());

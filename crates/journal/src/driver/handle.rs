@@ -23,6 +23,8 @@ pub(super) struct Shared<R> {
     /// Everything up to this mark is durable. While the state is held, what is durable up to here is
     /// what the state says it is; it grows whenever something becomes durable.
     durable: AtomicU64,
+    /// Counts how often the state may have changed.
+    revision: AtomicU64,
     progress: watch::Sender<Progress>,
     closing: watch::Sender<bool>,
     pub(super) counters: Counters,
@@ -184,6 +186,13 @@ impl<R: Rules> Handle<R> {
         look(&self.shared.state().state)
     }
 
+    /// How often the state may have changed. Asked while it is looked at (in `gather` or `look`), equal
+    /// numbers tell that it is the very same.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.shared.revision.load(Ordering::Relaxed)
+    }
+
     /// Takes no more commands, carries out what was handed in, writes a checkpoint and ends.
     pub async fn close(&self) {
         self.shared.closing.send_replace(true);
@@ -249,6 +258,7 @@ impl<R: Rules> Shared<R> {
         Self {
             held: RwLock::new(Held { state, life: 0 }),
             durable: AtomicU64::new(durable),
+            revision: AtomicU64::new(0),
             progress: watch::Sender::new(Progress { life: 0, durable, trouble: None }),
             closing: watch::Sender::new(false),
             counters: Counters::default(),
@@ -260,7 +270,10 @@ impl<R: Rules> Shared<R> {
     }
 
     pub(super) fn state_mut(&self) -> RwLockWriteGuard<'_, Held<R>> {
-        self.held.write().unwrap_or_else(PoisonError::into_inner)
+        let held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        // Seen by whoever holds the state after this, since they take the same lock.
+        self.revision.fetch_add(1, Ordering::Relaxed);
+        held
     }
 
     /// Everything up to `mark` is durable.

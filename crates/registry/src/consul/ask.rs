@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::extract::FromRequestParts;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde_json::Value;
@@ -30,7 +30,7 @@ const MAX_WAIT: Duration = Duration::from_secs(10 * 60);
 /// do not come back together.
 const JITTER: u32 = 16;
 
-const X_TOKEN: HeaderName = HeaderName::from_static("x-consul-token");
+pub(crate) const X_TOKEN: HeaderName = HeaderName::from_static("x-consul-token");
 
 /// A request's parameters, and what its bearer may do.
 #[derive(Debug)]
@@ -51,25 +51,56 @@ impl FromRequestParts<App> for Ask {
     type Rejection = Fault;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Fault> {
-        let mut ask = Self::parse(parts.uri.query().unwrap_or_default())?;
+        let headers = &parts.headers;
+        let header = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        let carried = Carried {
+            token: header(X_TOKEN),
+            authorization: header(AUTHORIZATION),
+            takes_gzip: takes_gzip(
+                headers
+                    .get_all(ACCEPT_ENCODING)
+                    .into_iter()
+                    .filter_map(|value| value.to_str().ok()),
+            ),
+        };
+        Self::new(app, parts.uri.query().unwrap_or_default(), &carried)
+    }
+}
+
+/// What of a request's header matters to every read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Carried<'a> {
+    /// `X-Consul-Token`.
+    pub(crate) token: Option<&'a str>,
+    /// `Authorization`.
+    pub(crate) authorization: Option<&'a str>,
+    /// What [`takes_gzip`] makes of `Accept-Encoding`.
+    pub(crate) takes_gzip: bool,
+}
+
+impl Ask {
+    /// What a request asks for.
+    ///
+    /// # Errors
+    /// When its parameters make no sense, its token is not known, or it is for another datacenter.
+    pub(crate) fn new(app: &App, query: &str, carried: &Carried<'_>) -> Result<Self, Fault> {
+        let mut ask = Self::parse(query)?;
         let access = app.config().access();
-        ask.grant = match ask.secret(&parts.headers) {
+        ask.grant = match ask.secret(carried) {
             None | Some("") => Arc::clone(access.anonymous()),
             Some(secret) => {
                 let grant = access.bearer(secret).ok_or_else(|| Fault::forbidden("ACL not found"));
                 Arc::clone(grant?)
             }
         };
-        ask.takes_gzip = takes_gzip(&parts.headers);
+        ask.takes_gzip = carried.takes_gzip;
         let datacenter = ask.get("dc").unwrap_or_default();
         if !datacenter.is_empty() && datacenter != app.config().datacenter {
             return Err(Fault::internal("No path to datacenter"));
         }
         Ok(ask)
     }
-}
 
-impl Ask {
     fn parse(query: &str) -> Result<Self, Fault> {
         let pairs = query.split('&').filter(|pair| !pair.is_empty());
         let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
@@ -97,14 +128,13 @@ impl Ask {
     }
 
     /// The token that a request brings.
-    fn secret<'a>(&'a self, headers: &'a HeaderMap) -> Option<&'a str> {
-        let header = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    fn secret<'a>(&'a self, carried: &Carried<'a>) -> Option<&'a str> {
         let bearer = || {
-            let (scheme, secret) = header(AUTHORIZATION)?.split_once(' ')?;
+            let (scheme, secret) = carried.authorization?.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then(|| secret.trim())
         };
         let by_name = self.get("token").filter(|token| !token.is_empty());
-        by_name.or_else(|| header(X_TOKEN).filter(|token| !token.is_empty())).or_else(bearer)
+        by_name.or_else(|| carried.token.filter(|token| !token.is_empty())).or_else(bearer)
     }
 
     /// What the bearer of the request's token may do.
@@ -294,26 +324,30 @@ impl Ask {
             return Ok(());
         }
         let watch = app.shared().watchers.watch(topic.clone());
-        let watch = watch.inspect_err(|_full| metrics.limited("watchers"))?;
+        let mut watch = watch.inspect_err(|_full| metrics.limited("watchers"))?;
         let wait = self.wait + (self.wait / JITTER).mul_f64(fastrand::f64());
         let until = tokio::time::sleep(wait);
         let mut until = std::pin::pin!(until);
-        loop {
-            let mut woken = std::pin::pin!(watch.woken());
-            woken.as_mut().enable();
-            if moved() {
-                metrics.waited(Waited::Woken);
-                return Ok(());
-            }
-            tokio::select! {
-                () = woken => {}
-                () = app.closing() => return Ok(()),
-                () = &mut until => {
-                    metrics.waited(Waited::Elapsed);
-                    return Ok(());
+        let waited = loop {
+            {
+                let mut woken = std::pin::pin!(watch.woken());
+                woken.as_mut().enable();
+                if moved() {
+                    break Waited::Woken;
+                }
+                tokio::select! {
+                    () = woken => {}
+                    () = app.closing() => return Ok(()),
+                    () = &mut until => break Waited::Elapsed,
                 }
             }
-        }
+            if moved() {
+                break Waited::Woken;
+            }
+            watch.rest();
+        };
+        metrics.waited(waited);
+        Ok(())
     }
 }
 
@@ -330,11 +364,10 @@ impl Selection {
     }
 }
 
-/// Whether `Accept-Encoding` names gzip, and not with a weight of nothing (RFC 9110, 12.5.3).
-fn takes_gzip(headers: &HeaderMap) -> bool {
-    let values =
-        headers.get_all(ACCEPT_ENCODING).into_iter().filter_map(|value| value.to_str().ok());
-    let mut codings = values.flat_map(|value| value.split(','));
+/// Whether one of these values of `Accept-Encoding` names gzip, and not with a weight of nothing
+/// (RFC 9110, 12.5.3).
+pub(crate) fn takes_gzip<'a>(values: impl IntoIterator<Item = &'a str>) -> bool {
+    let mut codings = values.into_iter().flat_map(|value| value.split(','));
     codings.any(|coding| {
         let (name, parameters) = coding.split_once(';').unwrap_or((coding, ""));
         let weight = parameters.trim().strip_prefix("q=").map(str::parse::<f32>);
@@ -343,6 +376,9 @@ fn takes_gzip(headers: &HeaderMap) -> bool {
 }
 
 fn decoded(text: &str) -> String {
+    if !text.contains(['+', '%']) {
+        return text.to_owned();
+    }
     let text = text.replace('+', " ");
     percent_decode_str(&text).decode_utf8_lossy().into_owned()
 }
@@ -353,16 +389,14 @@ mod tests {
 
     #[test]
     fn gzip_is_taken_by_who_names_it() {
-        let takes = |value: &'static str| {
-            takes_gzip(&HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static(value))]))
-        };
+        let takes = |value| takes_gzip([value]);
         for yes in ["gzip", "deflate, GZIP", "br;q=1.0, gzip;q=0.8", "gzip; q=0.001"] {
             assert!(takes(yes), "{yes}");
         }
         for no in ["", "identity", "gzip;q=0", "gzip; q=0.0", "x-gzip2", "gzip;q=x"] {
             assert!(!takes(no), "{no}");
         }
-        assert!(!takes_gzip(&HeaderMap::new()));
+        assert!(!takes_gzip([]) && takes_gzip(["br", "gzip"]));
     }
 
     #[test]

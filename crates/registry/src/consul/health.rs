@@ -1,39 +1,56 @@
 //! `/v1/health/…`: checks, and the instances that they let through.
 
 use axum::extract::{Path, State};
+use axum::response::Response;
 use bytes::Bytes;
 use serde_json::json;
 
 use super::App;
 use super::ask::Ask;
-use super::rendered::Key;
+use super::rendered::{Key, Written};
 use super::reply::{self, Answer, Fault};
 use super::wire;
-use crate::state::{CheckView, NodeName, ServiceName, State as Registry, Status, Topic};
+use crate::state::{CheckView, Index, NodeName, ServiceName, State as Registry, Status, Topic};
+
+/// The instances of a service, as an answer.
+pub(crate) enum Found {
+    /// Written for somebody else before, as it was at this index.
+    Before(Index, Written),
+    /// Written for this request.
+    Now(Response),
+}
 
 pub(crate) async fn service(State(app): State<App>, Path(name): Path<String>, ask: Ask) -> Answer {
+    Ok(match find(&app, &name, &ask).await? {
+        Found::Before(index, body) => reply::rendered_before(&ask, index, &body),
+        Found::Now(answer) => answer,
+    })
+}
+
+/// Finds the instances of a service, once there is news of it if the request waits for that.
+pub(crate) async fn find(app: &App, name: &str, ask: &Ask) -> Result<Found, Fault> {
     let datacenter = &app.config().datacenter;
-    let key = Key::new(&name, &ask);
+    let key = Key::new(name, ask);
     let name = ServiceName::from(name);
     let topic = Topic::Service(name.clone());
     let selection = ask.filter(|| json!(wire::health(&wire::sample(), datacenter)))?;
-    ask.wait(&app, &topic).await?;
+    ask.wait(app, &topic).await?;
     let last = key.as_ref().and_then(|key| app.rendered.get(key));
     let gather = |state: &Registry| match &last {
-        Some(last) if state.are_instances(&name, &last.views) => Err(last.body.clone()),
+        Some(last) if last.shows(&name, state, app.shared().revision()) => Err(last.body.clone()),
         _ => Ok(state.instances(&name).collect::<Vec<_>>()),
     };
     let (gathered, index) = app.read_topic(&topic, gather).await?;
     let mut views = match gathered {
         Ok(views) => views,
-        Err(body) => return Ok(reply::rendered_before(&ask, index, &body)),
+        Err(body) => return Ok(Found::Before(index, body)),
     };
     // Whoever asked while the change was being written waited for it with others, and one of them has
     // written the answer by now.
     if let Some(body) = key.as_ref().and_then(|key| app.rendered.of(key, &views)) {
-        return Ok(reply::rendered_before(&ask, index, &body));
+        return Ok(Found::Before(index, body));
     }
-    ask.put_near_first(&app, &mut views, |view| &view.node.value.name);
+    ask.put_near_first(app, &mut views, |view| &view.node.value.name);
     let only_passing = ask.flag("passing");
     let list: Vec<_> = views
         .iter()
@@ -43,12 +60,12 @@ pub(crate) async fn service(State(app): State<App>, Path(name): Path<String>, as
         .filter(|health| selection.selects(health))
         .collect();
     let Some(key) = key.filter(|_| !ask.is_filtered()) else {
-        return Ok(reply::indexed(&ask, index, &list));
+        return Ok(Found::Now(reply::indexed(ask, index, &list)));
     };
     let body = serde_json::to_vec(&list).map_err(|error| Fault::internal(error.to_string()))?;
     let body = Bytes::from(body);
     app.rendered.put(key, views, body.clone());
-    Ok(reply::rendered(&ask, index, body))
+    Ok(Found::Now(reply::rendered(ask, index, body)))
 }
 
 /// The instances of a service that are in the service mesh, of which there is none.

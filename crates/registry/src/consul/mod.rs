@@ -2,8 +2,8 @@
 //!
 //! In reading order: the router here, then `about`, `agent`, `catalog`, `health`, `kv`, `session`, `txn` and
 //! `event` (the requests), `ask`
-//! (parameters and blocking reads), `rendered` (answers for many), `input` and `wire` (JSON in and out), `filter`, and `server`
-//! (connections). Behaviour and shapes are Consul's as its clients know them; a deviation is said
+//! (parameters and blocking reads), `rendered` (answers for many), `input` and `wire` (JSON in and out), `filter`, `server`
+//! (connections) and `express` (what thousands wait for). Behaviour and shapes are Consul's as its clients know them; a deviation is said
 //! where it is made.
 
 mod about;
@@ -13,6 +13,7 @@ mod body;
 mod catalog;
 mod duration;
 mod event;
+mod express;
 mod filter;
 mod health;
 mod input;

@@ -7,6 +7,7 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
@@ -14,11 +15,14 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::ask::Ask;
-use crate::state::InstanceView;
+use crate::state::{InstanceView, ServiceName, State as Registry};
 
 /// So many are kept at most, each of at most so many bytes.
 const PLACES: usize = 256;
 const LARGEST: usize = 64 << 10;
+
+/// No state has this revision.
+const NEVER: u64 = u64::MAX;
 
 /// Shorter answers fit into a packet as they are; Consul's bound as well.
 const WORTH_COMPRESSING: usize = 1400;
@@ -37,8 +41,25 @@ pub(crate) struct Rendered {
 #[derive(Debug)]
 pub(crate) struct Entry {
     key: Key,
-    pub(crate) views: Vec<InstanceView>,
+    views: Vec<InstanceView>,
     pub(crate) body: Written,
+    /// A revision of the state as which it was found to be right.
+    right_at: AtomicU64,
+}
+
+impl Entry {
+    /// Whether it shows a service as it is in `state`, of which this is the revision. That is looked at
+    /// once for all that ask before anything changes.
+    pub(crate) fn shows(&self, service: &ServiceName, state: &Registry, revision: u64) -> bool {
+        if self.right_at.load(Ordering::Relaxed) == revision {
+            return true;
+        }
+        let shows = state.are_instances(service, &self.views);
+        if shows {
+            self.right_at.store(revision, Ordering::Relaxed);
+        }
+        shows
+    }
 }
 
 /// A body that is sent to many, and compressed once for all that take it so. Clones are the same.
@@ -122,7 +143,8 @@ impl Rendered {
         if body.len() <= LARGEST
             && let Some(place) = self.places().get_mut(place)
         {
-            *place = Some(Arc::new(Entry { key, views, body: Written::new(body) }));
+            let (body, right_at) = (Written::new(body), AtomicU64::new(NEVER));
+            *place = Some(Arc::new(Entry { key, views, body, right_at }));
         }
     }
 

@@ -1,11 +1,14 @@
 //! Answers as Consul gives them: JSON with its headers, or one line of plain text.
 
 use std::borrow::Cow;
+use std::time::SystemTime;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, VARY};
+use http::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderName, HeaderValue, VARY,
+};
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
@@ -20,6 +23,12 @@ const X_KNOWN_LEADER: HeaderName = HeaderName::from_static("x-consul-knownleader
 const X_LAST_CONTACT: HeaderName = HeaderName::from_static("x-consul-lastcontact");
 const X_CONSISTENCY: HeaderName = HeaderName::from_static("x-consul-effective-consistency");
 const X_FILTERED: HeaderName = HeaderName::from_static("x-consul-results-filtered-by-acls");
+/// How many fields an answer has at most, those included that are put in last.
+const HEADERS: usize = 12;
+
+/// What a header section usually takes, in bytes.
+const HEAD: usize = 512;
+
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const GZIP: HeaderValue = HeaderValue::from_static("gzip");
 const ACCEPT_ENCODING: HeaderValue = HeaderValue::from_static("accept-encoding");
@@ -137,9 +146,14 @@ pub(crate) fn indexed(ask: &Ask, index: Index, value: &impl Serialize) -> Respon
     response
 }
 
-/// JSON that was just written, as it was at `index`.
+/// JSON that was just written, as it was at `index`. Others may get the same compressed.
 pub(crate) fn rendered(ask: &Ask, index: Index, body: Bytes) -> Response {
-    let mut response = ([(CONTENT_TYPE, JSON)], Body::from(body)).into_response();
+    let mut response = Response::new(Body::from(body));
+    let headers = response.headers_mut();
+    // All that there will be: it need not grow for each of many.
+    headers.reserve(HEADERS);
+    headers.insert(CONTENT_TYPE, JSON);
+    headers.insert(VARY, ACCEPT_ENCODING);
     describe(&mut response, ask, index);
     response
 }
@@ -150,10 +164,8 @@ pub(crate) fn rendered_before(ask: &Ask, index: Index, body: &Written) -> Respon
     let gzipped = if ask.takes_gzip() { body.gzipped() } else { None };
     let is_gzipped = gzipped.is_some();
     let mut response = rendered(ask, index, gzipped.unwrap_or_else(|| body.plain()));
-    let headers = response.headers_mut();
-    headers.insert(VARY, ACCEPT_ENCODING);
     if is_gzipped {
-        headers.insert(CONTENT_ENCODING, GZIP);
+        response.headers_mut().insert(CONTENT_ENCODING, GZIP);
     }
     response
 }
@@ -167,6 +179,12 @@ pub(crate) fn describe(response: &mut Response, ask: &Ask, index: Index) {
 
 /// Says how far `headers`' answer can be relied on.
 pub(crate) fn describe_consistency(headers: &mut HeaderMap, ask: &Ask) {
+    for (name, value) in consistency(ask) {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}
+
+fn consistency(ask: &Ask) -> [(HeaderName, &'static str); 4] {
     let consistency = if ask.flag("stale") {
         "stale"
     } else if ask.flag("consistent") {
@@ -174,10 +192,64 @@ pub(crate) fn describe_consistency(headers: &mut HeaderMap, ask: &Ask) {
     } else {
         "leader"
     };
-    headers.insert(X_CONSISTENCY, HeaderValue::from_static(consistency));
-    // One node that answers from what it has is its own leader, and never behind.
-    headers.insert(X_KNOWN_LEADER, HeaderValue::from_static("true"));
-    headers.insert(X_LAST_CONTACT, HeaderValue::from_static("0"));
-    let is_filtered = if ask.is_filtered() { "true" } else { "false" };
-    headers.insert(X_FILTERED, HeaderValue::from_static(is_filtered));
+    [
+        (X_CONSISTENCY, consistency),
+        // One node that answers from what it has is its own leader, and never behind.
+        (X_KNOWN_LEADER, "true"),
+        (X_LAST_CONTACT, "0"),
+        (X_FILTERED, if ask.is_filtered() { "true" } else { "false" }),
+    ]
+}
+
+/// What [`rendered_before`] is on the wire: its header section, and its body.
+pub(crate) fn written_before(ask: &Ask, index: Index, body: &Written) -> (Vec<u8>, Bytes) {
+    let gzipped = if ask.takes_gzip() { body.gzipped() } else { None };
+    let is_gzipped = gzipped.is_some();
+    let body = gzipped.unwrap_or_else(|| body.plain());
+    let mut head = begun(StatusCode::OK, body.len());
+    let mut number = itoa::Buffer::new();
+    put(&mut head, &CONTENT_TYPE, JSON.as_bytes());
+    put(&mut head, &X_INDEX, number.format(index.get()).as_bytes());
+    for (name, value) in consistency(ask) {
+        put(&mut head, &name, value.as_bytes());
+    }
+    put(&mut head, &VARY, ACCEPT_ENCODING.as_bytes());
+    if is_gzipped {
+        put(&mut head, &CONTENT_ENCODING, GZIP.as_bytes());
+    }
+    head.extend_from_slice(b"\r\n");
+    (head, body)
+}
+
+/// Any other answer on the wire: its header section, and its body, which is in memory as all of them are.
+pub(crate) async fn written(response: Response) -> Result<(Vec<u8>, Bytes), axum::Error> {
+    let (parts, body) = response.into_parts();
+    let body = axum::body::to_bytes(body, usize::MAX).await?;
+    let mut head = begun(parts.status, body.len());
+    for (name, value) in parts.headers.iter().filter(|(name, _)| **name != CONTENT_LENGTH) {
+        put(&mut head, name, value.as_bytes());
+    }
+    head.extend_from_slice(b"\r\n");
+    Ok((head, body))
+}
+
+/// A status line, and the fields that every answer has.
+fn begun(status: StatusCode, length: usize) -> Vec<u8> {
+    let mut head = Vec::with_capacity(HEAD);
+    head.extend_from_slice(b"HTTP/1.1 ");
+    head.extend_from_slice(status.as_str().as_bytes());
+    head.push(b' ');
+    head.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    head.extend_from_slice(b"\r\n");
+    let mut number = itoa::Buffer::new();
+    put(&mut head, &CONTENT_LENGTH, number.format(length).as_bytes());
+    put(&mut head, &DATE, httpdate::fmt_http_date(SystemTime::now()).as_bytes());
+    head
+}
+
+fn put(head: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
+    head.extend_from_slice(name.as_str().as_bytes());
+    head.extend_from_slice(b": ");
+    head.extend_from_slice(value);
+    head.extend_from_slice(b"\r\n");
 }

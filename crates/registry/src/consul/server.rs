@@ -1,6 +1,8 @@
 //! Accepts connections and speaks HTTP/1.1 on them, within limits.
 
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -8,10 +10,10 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use posthouse_base::task::Tasks;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::App;
+use super::{App, express};
 
 /// How long to let be after the system refused to give a connection (out of file descriptors).
 const PAUSE: Duration = Duration::from_millis(50);
@@ -58,13 +60,25 @@ fn accept(mut stream: TcpStream, router: &Router, app: &App, tasks: &Tasks) {
     });
 }
 
-async fn connection(stream: TcpStream, router: Router, app: App) {
+async fn connection(mut stream: TcpStream, router: Router, app: App) {
     // Answers are small and written at once; waiting for more would only make them late.
     let _best_effort = stream.set_nodelay(true);
+    let first = match express::serve(&mut stream, &app).await {
+        Ok(Some(first)) => first,
+        Ok(None) => return,
+        Err(error) => return tracing::debug!("a connection to the registry ended: {error}"),
+    };
+    // On the heap, so that those that never come here need no room for it.
+    Box::pin(by_library(Socket { stream, first, app, waits_for: None }, router)).await;
+}
+
+/// Serves a connection by the library, of which something was read already.
+async fn by_library(socket: Socket, router: Router) {
+    let app = socket.app.clone();
     let service = TowerToHyperService::new(router);
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(app.config().limits.header_timeout.0);
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(socket), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = app.closing() => {
@@ -74,6 +88,66 @@ async fn connection(stream: TcpStream, router: Router, app: App) {
     };
     if let Err(error) = ended {
         tracing::debug!("a connection to the registry ended: {error}");
+    }
+}
+
+/// A connection's socket, which is not read from while a crowd is being told
+/// ([`Wave`](crate::watch::Wave)). Polled by its connection's task only.
+struct Socket {
+    stream: TcpStream,
+    /// What was read before.
+    first: Vec<u8>,
+    app: App,
+    waits_for: Option<u64>,
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Self { stream, first, app, waits_for } = &mut *self;
+        if !first.is_empty() {
+            let count = first.len().min(buffer.remaining());
+            buffer.put_slice(&first[..count]);
+            first.drain(..count);
+            return Poll::Ready(Ok(()));
+        }
+        if app.shared().watchers.wave().holds(waits_for, context.waker()) {
+            return Poll::Pending;
+        }
+        Pin::new(stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 

@@ -11,6 +11,7 @@ mod dns_bytes;
 mod dns_corpus;
 mod engine;
 mod event;
+mod express;
 mod follow;
 mod kept;
 mod kv;
