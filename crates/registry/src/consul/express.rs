@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING, UPGRADE};
 use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::Instant;
 
 use super::App;
 use super::ask::{Ask, Carried, X_TOKEN, takes_gzip};
@@ -40,24 +40,25 @@ struct Request<'a> {
 /// # Errors
 /// When the connection breaks.
 pub(super) async fn serve(stream: &mut TcpStream, app: &App) -> io::Result<Option<Vec<u8>>> {
+    let limit = app.config().limits.header_timeout.0;
+    // Both stay, so that they need not be entered and taken out for each request.
+    let (mut closing, mut idle) = (pin!(app.closing()), pin!(tokio::time::sleep(limit)));
     let mut waits_for = None;
     let mut read = Vec::new();
     loop {
         if read.is_empty() {
+            idle.as_mut().reset(Instant::now() + limit);
             let first = poll_fn(|context| {
                 if app.shared().watchers.wave().holds(&mut waits_for, context.waker()) {
                     return Poll::Pending;
                 }
                 poll_more(stream, &mut read, context)
             });
-            let first = tokio::select! {
-                first = timeout(app.config().limits.header_timeout.0, first) => first,
-                () = app.closing() => return Ok(None),
-            };
-            match first {
-                Ok(Ok(0)) | Err(_) => return Ok(None),
-                Ok(read) => read?,
-            };
+            tokio::select! {
+                first = first => if first? == 0 { return Ok(None) },
+                () = idle.as_mut() => return Ok(None),
+                () = closing.as_mut() => return Ok(None),
+            }
         }
         let Some(Request { service, query, carried }) = request(&read) else {
             return Ok(Some(read));
