@@ -86,7 +86,8 @@ impl Registry {
             None => (None, Handle::start(config, journal, tasks).await?),
         };
         let (closing, is_closing) = tokio::sync::watch::channel(false);
-        let app = consul::App::new(handle.clone(), address, is_closing.clone());
+        let is_own = engine.is_none();
+        let app = consul::App::new(handle.clone(), address, is_closing.clone(), is_own);
         let connections = tasks.child();
         let router = match &engine {
             Some(engine) => engine::router(engine.authority(), is_closing),
@@ -138,6 +139,8 @@ impl Registry {
     /// [`Handle::close`].
     pub async fn close(&self, deadline: Duration) {
         self.closing.send_replace(true);
+        // Those who wait look whether it is over when they are woken.
+        self.handle.shared().watchers.wake_all();
         // The listener and every connection hold a receiver until they end.
         let ended = self.closing.closed();
         if tokio::time::timeout(deadline, ended).await.is_err() {

@@ -1,5 +1,7 @@
 //! `/v1/agent/…`: what is registered with this node. The registry is the agent of its own node.
 
+use std::pin::pin;
+
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
 
@@ -11,7 +13,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::App;
-use super::ask::Ask;
+use super::ask::{Ask, timer};
 use super::body::Body;
 use super::input::{CheckInput, CheckUpdate, ServiceInput};
 use super::reply::{self, Answer, Fault};
@@ -120,7 +122,7 @@ pub(crate) async fn service(State(app): State<App>, Path(id): Path<String>, ask:
             let view = state.instance(state.own_node(), &id.as_str().into());
             view.is_none_or(|view| hash_of(&app, &view) != known)
         };
-        ask.wait_until(&app, &topic, moved).await?;
+        ask.wait_until(&app, &topic, moved, pin!(timer())).await?;
         (view, hash) = hashed(&app, &id).await?;
         ask.must_read(Kind::Service, view.instance.value.service.as_str())?;
     }

@@ -1,5 +1,6 @@
 //! What every request may carry: the query parameters that Consul knows, checked once.
 
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use http::{HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde_json::Value;
+use tokio::time::{Instant, Sleep};
 
 use super::App;
 use super::duration;
@@ -288,7 +290,17 @@ impl Ask {
     /// Waits, if the request asks for it, until `topic` has changed since, its time is over, or the
     /// registry shuts down.
     pub(crate) async fn wait(&self, app: &App, topic: &Topic) -> Result<(), Fault> {
-        self.wait_for(app, topic, |state| state.index_of(topic)).await
+        self.wait_by(app, topic, pin!(timer())).await
+    }
+
+    /// Waits as [`Ask::wait`] does, by a timer that is used again and again.
+    pub(crate) async fn wait_by(
+        &self,
+        app: &App,
+        topic: &Topic,
+        until: Pin<&mut Sleep>,
+    ) -> Result<(), Fault> {
+        self.wait_for(app, topic, |state| state.index_of(topic), until).await
     }
 
     /// Waits as [`Ask::wait`] does, for something whose index may change whenever `topic` does.
@@ -297,6 +309,7 @@ impl Ask {
         app: &App,
         topic: &Topic,
         index_of: impl Fn(&Registry) -> Index,
+        until: Pin<&mut Sleep>,
     ) -> Result<(), Fault> {
         if let Some(after) = self.after {
             let moved = |state: &Registry| {
@@ -304,7 +317,7 @@ impl Ask {
                 // knows is no good, so it is told at once.
                 index_of(state) > after || after > state.index()
             };
-            self.wait_until(app, topic, moved).await?;
+            self.wait_until(app, topic, moved, until).await?;
         }
         Ok(())
     }
@@ -316,32 +329,31 @@ impl Ask {
         app: &App,
         topic: &Topic,
         moved: impl Fn(&Registry) -> bool,
+        mut until: Pin<&mut Sleep>,
     ) -> Result<(), Fault> {
         let metrics = &app.shared().metrics;
         let moved = || app.peek(&moved);
-        if moved() {
+        if moved() || app.is_closing() {
             metrics.waited(Waited::Behind);
             return Ok(());
         }
         let watch = app.shared().watchers.watch(topic.clone());
         let mut watch = watch.inspect_err(|_full| metrics.limited("watchers"))?;
         let wait = self.wait + (self.wait / JITTER).mul_f64(fastrand::f64());
-        let until = tokio::time::sleep(wait);
-        let mut until = std::pin::pin!(until);
+        until.as_mut().reset(Instant::now() + wait);
         let waited = loop {
             {
-                let mut woken = std::pin::pin!(watch.woken());
+                let mut woken = pin!(watch.woken());
                 woken.as_mut().enable();
-                if moved() {
+                if moved() || app.is_closing() {
                     break Waited::Woken;
                 }
                 tokio::select! {
                     () = woken => {}
-                    () = app.closing() => return Ok(()),
-                    () = &mut until => break Waited::Elapsed,
+                    () = until.as_mut() => break Waited::Elapsed,
                 }
             }
-            if moved() {
+            if moved() || app.is_closing() {
                 break Waited::Woken;
             }
             watch.rest();
@@ -349,6 +361,11 @@ impl Ask {
         metrics.waited(waited);
         Ok(())
     }
+}
+
+/// A timer for a wait, which sets it.
+pub(crate) fn timer() -> Sleep {
+    tokio::time::sleep(MAX_WAIT)
 }
 
 /// What a filter leaves.

@@ -1,5 +1,6 @@
 //! `/v1/event/…`: user events.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
@@ -8,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
 use super::App;
-use super::ask::Ask;
+use super::ask::{Ask, timer};
 use super::body::Value;
 use super::reply::{self, Answer, Fault};
 use crate::access::Kind;
@@ -86,7 +87,8 @@ pub(crate) async fn list(State(app): State<App>, ask: Ask) -> Answer {
         newest.map_or(Index::new(1), |event| event.index())
     };
     if let Some(known) = ask.after() {
-        ask.wait_until(&app, &Topic::UserEvents, |state| newest(state) != known).await?;
+        ask.wait_until(&app, &Topic::UserEvents, |state| newest(state) != known, pin!(timer()))
+            .await?;
     }
     // Not read as what is durable: events are not.
     let (events, index) = app.peek(|state| {

@@ -14,10 +14,10 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING, UPGRADE};
 use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use super::App;
-use super::ask::{Ask, Carried, X_TOKEN, takes_gzip};
+use super::ask::{Ask, Carried, X_TOKEN, takes_gzip, timer};
 use super::health::{self, Found};
 use super::reply::{self, Fault};
 
@@ -41,8 +41,9 @@ struct Request<'a> {
 /// When the connection breaks.
 pub(super) async fn serve(stream: &mut TcpStream, app: &App) -> io::Result<Option<Vec<u8>>> {
     let limit = app.config().limits.header_timeout.0;
-    // Both stay, so that they need not be entered and taken out for each request.
+    // They stay, so that they need not be entered and taken out for each request.
     let (mut closing, mut idle) = (pin!(app.closing()), pin!(tokio::time::sleep(limit)));
+    let mut until = pin!(timer());
     let mut waits_for = None;
     let mut read = Vec::new();
     loop {
@@ -67,7 +68,7 @@ pub(super) async fn serve(stream: &mut TcpStream, app: &App) -> io::Result<Optio
         let ask = Ask::new(app, query, &carried);
         // Nothing is kept of it while it waits.
         read = Vec::new();
-        let answered = pin!(answer(app, &service, ask));
+        let answered = pin!(answer(app, &service, ask, until.as_mut()));
         let Some((head, body)) = while_there(stream, &mut read, answered).await? else {
             return Ok(None);
         };
@@ -96,9 +97,14 @@ async fn while_there<T>(
 }
 
 /// An answer as it is written.
-async fn answer(app: &App, service: &str, ask: Result<Ask, Fault>) -> io::Result<(Vec<u8>, Bytes)> {
+async fn answer(
+    app: &App,
+    service: &str,
+    ask: Result<Ask, Fault>,
+    until: Pin<&mut Sleep>,
+) -> io::Result<(Vec<u8>, Bytes)> {
     let refused = match ask {
-        Ok(ask) => match health::find(app, service, &ask).await {
+        Ok(ask) => match health::find(app, service, &ask, until).await {
             Ok(Found::Before(index, body)) => return Ok(reply::written_before(&ask, index, &body)),
             Ok(Found::Now(answer)) => {
                 return reply::written(answer).await.map_err(io::Error::other);

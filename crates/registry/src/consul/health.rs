@@ -1,12 +1,15 @@
 //! `/v1/health/…`: checks, and the instances that they let through.
 
+use std::pin::{Pin, pin};
+
 use axum::extract::{Path, State};
 use axum::response::Response;
 use bytes::Bytes;
 use serde_json::json;
+use tokio::time::Sleep;
 
 use super::App;
-use super::ask::Ask;
+use super::ask::{Ask, timer};
 use super::rendered::{Key, Written};
 use super::reply::{self, Answer, Fault};
 use super::wire;
@@ -21,20 +24,25 @@ pub(crate) enum Found {
 }
 
 pub(crate) async fn service(State(app): State<App>, Path(name): Path<String>, ask: Ask) -> Answer {
-    Ok(match find(&app, &name, &ask).await? {
+    Ok(match find(&app, &name, &ask, pin!(timer())).await? {
         Found::Before(index, body) => reply::rendered_before(&ask, index, &body),
         Found::Now(answer) => answer,
     })
 }
 
 /// Finds the instances of a service, once there is news of it if the request waits for that.
-pub(crate) async fn find(app: &App, name: &str, ask: &Ask) -> Result<Found, Fault> {
+pub(crate) async fn find(
+    app: &App,
+    name: &str,
+    ask: &Ask,
+    until: Pin<&mut Sleep>,
+) -> Result<Found, Fault> {
     let datacenter = &app.config().datacenter;
     let key = Key::new(name, ask);
     let name = ServiceName::from(name);
     let topic = Topic::Service(name.clone());
     let selection = ask.filter(|| json!(wire::health(&wire::sample(), datacenter)))?;
-    ask.wait(app, &topic).await?;
+    ask.wait_by(app, &topic, until).await?;
     let last = key.as_ref().and_then(|key| app.rendered.get(key));
     let gather = |state: &Registry| match &last {
         Some(last) if last.shows(&name, state, app.shared().revision()) => Err(last.body.clone()),

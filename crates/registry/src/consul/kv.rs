@@ -1,5 +1,7 @@
 //! `/v1/kv/…`: keys with values, and the locks on them.
 
+use std::pin::pin;
+
 use axum::extract::{FromRequestParts, State};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
@@ -11,7 +13,7 @@ use percent_encoding::percent_decode_str;
 use serde::Serialize;
 
 use super::App;
-use super::ask::Ask;
+use super::ask::{Ask, timer};
 use super::body::Value;
 use super::reply::{self, Answer, Fault};
 use crate::access::Kind;
@@ -135,7 +137,7 @@ fn absent(ask: &Ask, index: Index) -> Response {
 
 async fn tree(app: &App, prefix: &str, ask: &Ask) -> Answer {
     let of_prefix = |state: &state::State| state.kv().prefix_index(prefix);
-    ask.wait_for(app, &Store::topic_of(prefix), of_prefix).await?;
+    ask.wait_for(app, &Store::topic_of(prefix), of_prefix, pin!(timer())).await?;
     let read = |state: &state::State| {
         let found: Vec<_> = state.kv().under(prefix).cloned().collect();
         (found, of_prefix(state))
@@ -153,7 +155,7 @@ async fn keys(app: &App, prefix: &str, ask: &Ask) -> Answer {
     // The second spelling is an old mistake of Consul's that clients still make.
     let separator = ask.get("separator").or_else(|| ask.get("seperator")).unwrap_or_default();
     let of_prefix = |state: &state::State| state.kv().prefix_index(prefix);
-    ask.wait_for(app, &Store::topic_of(prefix), of_prefix).await?;
+    ask.wait_for(app, &Store::topic_of(prefix), of_prefix, pin!(timer())).await?;
     let read = |state: &state::State| {
         let found: Vec<_> =
             state.kv().under(prefix).map(|stored| stored.value.key.clone()).collect();

@@ -53,11 +53,18 @@ pub(crate) struct App {
     address: SocketAddr,
     closing: watch::Receiver<bool>,
     rendered: Arc<Rendered>,
+    /// Whether requests are answered here, and not by an engine.
+    is_own: bool,
 }
 
 impl App {
-    pub(crate) fn new(handle: Handle, address: SocketAddr, closing: watch::Receiver<bool>) -> Self {
-        Self { handle, address, closing, rendered: Arc::new(Rendered::new()) }
+    pub(crate) fn new(
+        handle: Handle,
+        address: SocketAddr,
+        closing: watch::Receiver<bool>,
+        is_own: bool,
+    ) -> Self {
+        Self { handle, address, closing, rendered: Arc::new(Rendered::new()), is_own }
     }
 
     fn config(&self) -> &Config {
@@ -105,6 +112,11 @@ impl App {
 
     fn min_check_interval(&self) -> Duration {
         self.config().limits.check_interval.0
+    }
+
+    /// Whether the registry is shutting down. Whoever waits for something is woken then.
+    fn is_closing(&self) -> bool {
+        *self.closing.borrow()
     }
 
     /// Resolves once the registry is shutting down.

@@ -63,11 +63,14 @@ fn accept(mut stream: TcpStream, router: &Router, app: &App, tasks: &Tasks) {
 async fn connection(mut stream: TcpStream, router: Router, app: App) {
     // Answers are small and written at once; waiting for more would only make them late.
     let _best_effort = stream.set_nodelay(true);
-    let first = match express::serve(&mut stream, &app).await {
-        Ok(Some(first)) => first,
-        Ok(None) => return,
-        Err(error) => return tracing::debug!("a connection to the registry ended: {error}"),
-    };
+    let mut first = Vec::new();
+    if app.is_own {
+        first = match express::serve(&mut stream, &app).await {
+            Ok(Some(first)) => first,
+            Ok(None) => return,
+            Err(error) => return tracing::debug!("a connection to the registry ended: {error}"),
+        };
+    }
     // On the heap, so that those that never come here need no room for it.
     Box::pin(by_library(Socket { stream, first, app, waits_for: None }, router)).await;
 }

@@ -177,3 +177,15 @@ async fn a_crowd_is_told_and_asks_again() {
         index = last;
     }
 }
+
+#[tokio::test]
+async fn an_engine_is_asked_on_a_connection_that_stays_too() {
+    let engine = House::new().await;
+    let address = engine.address();
+    let house = House::with(|raw| raw.engine = Some(format!("consul://{address}"))).await;
+    let mut connection = Connection::open(&house).await;
+    assert_eq!(connection.get(WEB).await.body, "[]");
+    engine.register(r#"{"Name": "web", "Meta": {"of": "the engine"}}"#).await;
+    let (passed, own) = (connection.get(WEB).await, engine.get(WEB).await);
+    assert_eq!((passed.index(), &passed.body), (own.index(), &own.body));
+}
