@@ -14,6 +14,7 @@ use crate::{Rate, Target, Watch, note};
 
 /// How long a read may wait, and a change take to reach everybody.
 const WAIT: &str = "10m";
+const WAITED: Duration = Duration::from_secs(600);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// After the last change, whoever was told by mistake is told by now.
@@ -216,12 +217,17 @@ impl Waiting {
             let mut first = true;
             loop {
                 let blocking = format!("{path}?index={index}&wait={WAIT}");
+                let asked = Instant::now();
                 connection.send("GET", &blocking, "").await?;
                 if std::mem::take(&mut first) && readier.send(()).is_err() {
                     return Ok(());
                 }
                 let answer = connection.receive().await?;
                 let told = Told { service, at: Instant::now() };
+                if answer.index == index && asked.elapsed() >= WAITED {
+                    // Its time was over: nothing has happened to this service for that long.
+                    continue;
+                }
                 ensure!(answer.status == 200 && answer.index > index, "{path}: {answer:?}");
                 index = answer.index;
                 if teller.send(Ok(told)).is_err() {

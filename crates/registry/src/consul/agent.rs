@@ -1,9 +1,8 @@
 //! `/v1/agent/…`: what is registered with this node. The registry is the agent of its own node.
 
-use std::pin::pin;
-
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
+use std::pin::pin;
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
