@@ -1,5 +1,6 @@
 //! The comparison: every proxy does every case in turn, round by round, so that whatever else the
-//! machine does meets all of them alike. A proxy starts afresh for each measurement, alone on its core.
+//! machine does meets all of them alike. A proxy starts afresh for each measurement, alone on its core;
+//! for guard cases all stay, and have their turns.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -161,9 +161,8 @@ pub(crate) fn rendered(ask: &Ask, index: Index, body: Bytes) -> Response {
 /// JSON that was written before for somebody else, as it was at `index`: compressed if that is taken
 /// (RFC 9110, 12.5.3), as Consul does; here only where it is done once for many.
 pub(crate) fn rendered_before(ask: &Ask, index: Index, body: &Written) -> Response {
-    let gzipped = if ask.takes_gzip() { body.gzipped() } else { None };
-    let is_gzipped = gzipped.is_some();
-    let mut response = rendered(ask, index, gzipped.unwrap_or_else(|| body.plain()));
+    let (body, is_gzipped) = taken(ask, body);
+    let mut response = rendered(ask, index, body);
     if is_gzipped {
         response.headers_mut().insert(CONTENT_ENCODING, GZIP);
     }
@@ -203,9 +202,7 @@ fn consistency(ask: &Ask) -> [(HeaderName, &'static str); 4] {
 
 /// What [`rendered_before`] is on the wire: its header section, and its body.
 pub(crate) fn written_before(ask: &Ask, index: Index, body: &Written) -> (Vec<u8>, Bytes) {
-    let gzipped = if ask.takes_gzip() { body.gzipped() } else { None };
-    let is_gzipped = gzipped.is_some();
-    let body = gzipped.unwrap_or_else(|| body.plain());
+    let (body, is_gzipped) = taken(ask, body);
     let mut head = begun(StatusCode::OK, body.len());
     let mut number = itoa::Buffer::new();
     put(&mut head, &CONTENT_TYPE, JSON.as_bytes());
@@ -219,6 +216,13 @@ pub(crate) fn written_before(ask: &Ask, index: Index, body: &Written) -> (Vec<u8
     }
     head.extend_from_slice(b"\r\n");
     (head, body)
+}
+
+/// A body as whoever asks takes it, and whether that is compressed.
+fn taken(ask: &Ask, body: &Written) -> (Bytes, bool) {
+    let gzipped = if ask.takes_gzip() { body.gzipped() } else { None };
+    let is_gzipped = gzipped.is_some();
+    (gzipped.unwrap_or_else(|| body.plain()), is_gzipped)
 }
 
 /// Any other answer on the wire: its header section, and its body, which is in memory as all of them are.
